@@ -1,0 +1,1 @@
+"""The answer: recipes that train, the store, loading and scoring. No HTTP, no SQL; "model" never means a table here."""
