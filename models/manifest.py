@@ -1,0 +1,219 @@
+"""
+What an artefact claims about itself: the `manifest.json` beside every `model.pkl`.
+
+Pure: reading a manifest imports no estimator library and runs nothing. Whether the claims hold is for
+models/registry.py to find out; a field of the API is described in openapi/, here stands only what training saw of it.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from marshmallow import Schema, ValidationError, fields, post_load, validate
+
+from models.files import FileRefused, read_once
+
+# The largest of ours has 20 kB; a manifest beyond this is not one.
+LARGEST_BYTES = 4_000_000
+
+_RFC_3339 = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ\Z"
+
+Kind = Literal["number", "integer", "category", "boolean"]
+
+
+class BadManifest(Exception):
+    """The file is not a manifest; the message names what is wrong with it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Histogram:
+    """
+    How often values fell where, in training: the reference that drift is measured against.
+
+    Numbers: bin i holds edges[i] <= value < edges[i + 1], the last bin its upper edge too; `edges` is one longer
+    than `counts`. Categories and labels: no edges, `counts` follow the categories in their order.
+    """
+
+    edges: tuple[float, ...]
+    counts: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeatureProfile:
+    """One feature as the training rows showed it. The contract may allow more: that earns a warning."""
+
+    name: str
+    kind: Kind
+    low: float | None
+    high: float | None
+    categories: tuple[str, ...] | None
+    histogram: Histogram
+    missing: float  # share of the training rows
+    nullable: bool
+    text: bool  # a number may also come as decimal text
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """What is answered. `histogram` counts the answers to the held-out rows: values, scores or labels."""
+
+    name: str
+    unit: str | None
+    labels: tuple[str, ...] | None  # in the order of the estimator's classes_
+    positive: str | None
+    histogram: Histogram
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingData:
+    """Where the rows came from; `sha256` is of the table as the recipe saw it, so that any source can be compared."""
+
+    name: str
+    source: str
+    rows: int
+    train_rows: int
+    test_rows: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Golden:
+    """Questions with the answers the freshly trained model gave; a loaded one must give them again."""
+
+    instances: tuple[Mapping[str, object], ...]
+    outputs: tuple[Mapping[str, object], ...]
+    tolerance: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """All claims of one version. `globals` are the only names its pickle may import; metrics are of held-out rows."""
+
+    model: str
+    version: str
+    title: str
+    kind: Literal["classifier", "regressor"]
+    digest: str
+    size_bytes: int
+    libraries: Mapping[str, str]
+    estimator: str
+    globals: tuple[tuple[str, str], ...]
+    input: Literal["array", "frame"]
+    features: tuple[FeatureProfile, ...]
+    target: Target
+    metrics: Mapping[str, float]  # by the name of the function in sklearn.metrics
+    data: TrainingData
+    trained_at: str
+    golden: Golden
+    tolerance: float  # how far a twin's score may be from the pickle's
+
+
+class _Tuple(fields.List[Any]):
+    """A JSON list that becomes a tuple, because manifests are shared and must not change."""
+
+    def _deserialize(self, *args: Any, **kwargs: Any) -> Any:
+        return tuple(super()._deserialize(*args, **kwargs))
+
+
+class _Shape(Schema):
+    """Checks a JSON object member by member, refuses unknown ones, and makes the dataclass of it."""
+
+    made: ClassVar[type]
+
+    @post_load
+    def make(self, members: dict[str, Any], **_: object) -> object:
+        return self.made(**members)
+
+
+class _Histogram(_Shape):
+    made = Histogram
+    edges = _Tuple(fields.Float(), required=True)
+    counts = _Tuple(fields.Integer(strict=True), required=True)
+
+
+class _FeatureProfile(_Shape):
+    made = FeatureProfile
+    name = fields.String(required=True)
+    kind = fields.String(required=True, validate=validate.OneOf(["number", "integer", "category", "boolean"]))
+    low = fields.Float(required=True, allow_none=True)
+    high = fields.Float(required=True, allow_none=True)
+    categories = _Tuple(fields.String(), required=True, allow_none=True)
+    histogram = fields.Nested(_Histogram, required=True)
+    missing = fields.Float(required=True)
+    nullable = fields.Boolean(required=True)
+    text = fields.Boolean(required=True)
+
+
+class _Target(_Shape):
+    made = Target
+    name = fields.String(required=True)
+    unit = fields.String(required=True, allow_none=True)
+    labels = _Tuple(fields.String(), required=True, allow_none=True)
+    positive = fields.String(required=True, allow_none=True)
+    histogram = fields.Nested(_Histogram, required=True)
+
+
+class _TrainingData(_Shape):
+    made = TrainingData
+    name = fields.String(required=True)
+    source = fields.String(required=True)
+    rows = fields.Integer(required=True, strict=True)
+    train_rows = fields.Integer(required=True, strict=True)
+    test_rows = fields.Integer(required=True, strict=True)
+    sha256 = fields.String(required=True)
+
+
+class _Golden(_Shape):
+    made = Golden
+    instances = _Tuple(fields.Dict(keys=fields.String()), required=True, validate=validate.Length(min=1))
+    outputs = _Tuple(fields.Dict(keys=fields.String()), required=True)
+    tolerance = fields.Float(required=True)
+
+
+class _Manifest(_Shape):
+    made = Manifest
+    model = fields.String(required=True)
+    version = fields.String(required=True)
+    title = fields.String(required=True)
+    kind = fields.String(required=True, validate=validate.OneOf(["classifier", "regressor"]))
+    digest = fields.String(required=True, validate=validate.Regexp(r"[0-9a-f]{64}\Z"))
+    size_bytes = fields.Integer(required=True, strict=True)
+    libraries = fields.Dict(keys=fields.String(), values=fields.String(), required=True)
+    estimator = fields.String(required=True)
+    globals = _Tuple(fields.Tuple((fields.String(), fields.String())), required=True)
+    input = fields.String(required=True, validate=validate.OneOf(["array", "frame"]))
+    features = _Tuple(fields.Nested(_FeatureProfile), required=True, validate=validate.Length(min=1))
+    target = fields.Nested(_Target, required=True)
+    metrics = fields.Dict(keys=fields.String(), values=fields.Float(), required=True)
+    data = fields.Nested(_TrainingData, required=True)
+    trained_at = fields.String(required=True, validate=validate.Regexp(_RFC_3339))
+    golden = fields.Nested(_Golden, required=True)
+    tolerance = fields.Float(required=True)
+
+
+def read(path: Path) -> Manifest:
+    """
+    Read one `manifest.json`, every member checked.
+
+    Raises:
+        BadManifest: it is not a plain file, not JSON, or not what a manifest must be; says which member.
+    """
+    try:
+        members = json.loads(read_once(path, at_most=LARGEST_BYTES))
+        manifest: Manifest = _Manifest().load(members)
+    except FileRefused as error:
+        raise BadManifest(str(error)) from error
+    except ValidationError as error:
+        raise BadManifest(f"{path.name} does not describe a model: {error.messages}") from error
+    except (ValueError, RecursionError) as error:
+        raise BadManifest(f"{path.name} is not JSON") from error
+    return manifest
+
+
+def encode(manifest: Manifest) -> bytes:
+    """Turn a manifest into the exact bytes of its file."""
+    return (
+        json.dumps(_Manifest().dump(manifest), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    ).encode()

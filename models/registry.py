@@ -1,0 +1,186 @@
+"""
+The store of trained versions: what is in it, and how one of them becomes a model that may answer.
+
+`store/<model>/<version>/{model.pkl, manifest.json}`. Nothing is taken on trust but the digest that was registered;
+every reason to refuse is named, and a refused version leaves the ones already serving alone.
+"""
+
+import hashlib
+import hmac
+import platform
+import re
+from collections.abc import Mapping
+from importlib import import_module, metadata
+from math import isclose
+from pathlib import Path
+from typing import Any
+
+from models import artefact
+from models.files import FileRefused, read_once
+from models.manifest import BadManifest, Manifest, read
+from models.model import BadFeatures, Model, PredictionFailed, answer
+
+# The largest artefact worth keeping in the memory of one engine; ours have 10 to 300 kB.
+LARGEST_BYTES = 256_000_000
+
+NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+
+# How much of a version must agree with the running one: an array written by numpy 2.4.1 reads under 2.4.6, an
+# estimator only under the scikit-learn that wrote it ("unsupported and inadvisable" otherwise), and Python's minor
+# version does not reach into a pickle of library classes.
+_PARTS_COMPARED = {"python": 1, "scikit-learn": 3, "numpy": 2, "scipy": 2, "pandas": 2}
+
+
+class ModelRefused(Exception):
+    """A version that is not served; `reason` says what was expected, what came, and what to do."""
+
+    def __init__(self, model: str, version: str, reason: str) -> None:
+        super().__init__(f"model {model!r} version {version!r} is refused: {reason}")
+        self.model = model
+        self.version = version
+        self.reason = reason
+
+
+class _Refusal(Exception):
+    """A reason found deep inside `load`, which knows whose it is."""
+
+
+def listing(store: Path) -> list[tuple[str, str]]:
+    """Name every (model, version) whose folder holds a manifest, sorted; whether it loads is another question."""
+    folders = (manifest.parent for manifest in store.glob("*/*/manifest.json"))
+    named = ((folder.parent.name, folder.name) for folder in folders)
+    return sorted(pair for pair in named if all(map(NAME.fullmatch, pair)))
+
+
+def load(store: Path, model: str, version: str, digest: str | None) -> Model:
+    """
+    Load one version, or refuse it. What is returned has reproduced its golden answers in this process.
+
+    `digest` is the registered SHA-256; None, before registration, believes the manifest's own.
+    Changes process-wide warning filters meanwhile: call it from one thread.
+
+    Raises:
+        ModelRefused: naming the first thing that does not hold.
+    """
+    try:
+        _insist_on_names(model, version)
+        manifest = read(store / model / version / "manifest.json")
+        _insist_on_identity(manifest, model, version)
+        _insist_on_libraries(manifest.libraries)
+        blob = _read_pickle(store / model / version / "model.pkl", manifest, digest)
+        loaded = Model(manifest, artefact.load(blob, manifest.globals))
+        _insist_on_estimator(manifest, loaded.estimator)
+        _insist_on_golden(loaded)
+    except (_Refusal, BadManifest, FileRefused, artefact.PickleRefused) as reason:
+        raise ModelRefused(model, version, str(reason)) from reason
+    return loaded
+
+
+def warm() -> None:
+    """Import the libraries the artefacts need, so that a parent pays for them once before it forks."""
+    for library in ("linear_model", "ensemble", "naive_bayes", "compose", "preprocessing", "pipeline"):
+        import_module(f"sklearn.{library}")
+
+
+def _insist_on_names(model: str, version: str) -> None:
+    if not (NAME.fullmatch(model) and NAME.fullmatch(version)):
+        raise _Refusal("a name or version is lower-case letters, digits, '.', '_' and '-', the first no sign")
+
+
+def _insist_on_identity(manifest: Manifest, model: str, version: str) -> None:
+    if (manifest.model, manifest.version) != (model, version):
+        raise _Refusal(
+            f"its manifest is of model {manifest.model!r} version {manifest.version!r}; restore the right folder"
+        )
+
+
+def _insist_on_libraries(trained: Mapping[str, str]) -> None:
+    if missing := {"python", "scikit-learn", "numpy", "scipy"} - set(trained):
+        raise _Refusal(f"its manifest does not name the version of {', '.join(sorted(missing))}; retrain it")
+    for library, version in trained.items():
+        if library not in _PARTS_COMPARED:
+            raise _Refusal(f"its manifest names the library {library!r}, which is not compared; retrain it")
+        running = installed(library)
+        parts = _PARTS_COMPARED[library]
+        if version.split(".")[:parts] != running.split(".")[:parts]:
+            raise _Refusal(
+                f"it was trained with {library} {version}, this is {running}; install that or retrain it"
+            )
+
+
+def installed(library: str) -> str:
+    """Name the version that runs here; of a library that is absent, "none"."""
+    if library == "python":
+        return platform.python_version()
+    try:
+        return metadata.version(library)
+    except metadata.PackageNotFoundError:
+        return "none"
+
+
+def _read_pickle(path: Path, manifest: Manifest, digest: str | None) -> bytes:
+    if manifest.size_bytes > LARGEST_BYTES:
+        raise _Refusal(
+            f"its manifest announces {manifest.size_bytes} bytes, at most {LARGEST_BYTES} are loaded"
+        )
+    blob = read_once(path, at_most=manifest.size_bytes)
+    came = hashlib.sha256(blob).hexdigest()
+    if digest is not None and not hmac.compare_digest(came, digest):
+        raise _Refusal(
+            f"model.pkl has the digest {came}, registered is {digest}; restore the registered file"
+        )
+    if not hmac.compare_digest(came, manifest.digest):
+        raise _Refusal(
+            f"model.pkl has the digest {came}, its manifest says {manifest.digest}; restore the pair"
+        )
+    return blob
+
+
+def _insist_on_estimator(manifest: Manifest, estimator: Any) -> None:
+    came = qualified_name(estimator)
+    if came != manifest.estimator:
+        raise _Refusal(
+            f"its manifest announces a {manifest.estimator}, model.pkl holds a {came}; restore the pair"
+        )
+    labels = [str(label) for label in getattr(estimator, "classes_", ())]
+    if labels != list(manifest.target.labels or ()):
+        raise _Refusal(
+            "the labels of its manifest are not the estimator's classes_ in their order; retrain it"
+        )
+
+
+def qualified_name(estimator: object) -> str:
+    """Name the class of an estimator with its module, as manifests do."""
+    return f"{type(estimator).__module__}.{type(estimator).__qualname__}"
+
+
+def _insist_on_golden(model: Model) -> None:
+    golden = model.manifest.golden
+    try:
+        predictions = model.predict(model.check(golden.instances))
+    except (BadFeatures, PredictionFailed) as error:
+        raise _Refusal(
+            f"it cannot answer its golden instances ({type(error).__name__}); retrain it"
+        ) from error
+    answers = [answer(prediction, model.manifest.target) for prediction in predictions]
+    if len(answers) != len(golden.outputs):
+        raise _Refusal(
+            f"its manifest has {len(answers)} golden instances, {len(golden.outputs)} outputs; retrain it"
+        )
+    for place, (expected, came) in enumerate(zip(golden.outputs, answers, strict=True)):
+        if not agree(expected, came, golden.tolerance):
+            raise _Refusal(
+                f"golden instance {place} is not answered as in training (within {golden.tolerance}); "
+                "retrain it on the libraries that run here"
+            )
+
+
+def agree(expected: object, came: object, tolerance: float) -> bool:
+    """True when two answers have the same names and labels, and numbers no further apart than the tolerance."""
+    if isinstance(expected, Mapping) and isinstance(came, Mapping):
+        return expected.keys() == came.keys() and all(
+            agree(expected[k], came[k], tolerance) for k in expected
+        )
+    if isinstance(expected, float) and isinstance(came, float):
+        return isclose(expected, came, rel_tol=tolerance, abs_tol=tolerance)
+    return expected == came
