@@ -1,0 +1,171 @@
+"""Finding records again: exact comparison, newest first, page by page, and never a foreign client's row.
+
+A client's own id is always part of the SQL, never a filter of what came back. How a search finds its rows without
+reading everything is in db/walks.py.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from heapq import merge
+from itertools import islice
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Engine, Row, literal, select
+
+from db import walks
+from db.engine import reading
+from db.records import Kind, prediction_id
+from db.tables import RecordId, payload, prediction, record
+
+_STREAM_PAGE = 1_000  # rows per read of a stream: long enough to be fast, short enough to hold nothing back
+
+
+class RecordNotFound(LookupError):
+    """There is no such record, or it is not this client's: the two cannot be told apart."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filter:
+    """What to look for; None means "any". Both ends of a range belong to it."""
+
+    client_id: str | None = None
+    model: str | None = None
+    version: str | None = None
+    reference: str | None = None
+    label: str | None = None
+    score_min: float | None = None
+    score_max: float | None = None
+    from_us: int | None = None
+    to_us: int | None = None
+    has_outcome: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Where a page ended: the place of one prediction in the ledger."""
+
+    idx: int
+    position: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoundPrediction:
+    """One instance as the index knows it."""
+
+    id: str
+    idx: int
+    position: int
+    observed_at_us: int
+    client_id: str
+    model: str
+    version: str
+    reference: str | None
+    label: str | None
+    score: float | None
+    has_outcome: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoundRecord:
+    """One record with its exact bytes."""
+
+    id: UUID
+    idx: int
+    kind: Kind
+    observed_at_us: int
+    client_id: str
+    model: str | None
+    version: str | None
+    digest: bytes | None
+    status: int
+    input: bytes
+    output: bytes
+    actor: bytes
+    meta: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoundInstance:
+    """One instance and the record it is part of."""
+
+    prediction: FoundPrediction
+    record: FoundRecord
+
+
+class Lookups:
+    """Reads the ledger through an engine of `open_reader`; any number may run beside the pen.
+
+    Every method raises StorageUnavailable when the database fails.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def search(self, wanted: Filter, after: Position | None = None, limit: int = 50) -> list[FoundPrediction]:
+        """Return at most `limit` predictions, newest first, starting behind `after`."""
+        with reading(self._engine) as connection:
+            span = walks.span(connection, wanted, None if after is None else (after.idx, after.position))
+            pages = [
+                walks.page(connection, branch, span, limit) for branch in walks.branches(connection, wanted)
+            ]
+        rows = merge(*pages, key=lambda row: (row.idx, row.position), reverse=True)
+        return [_prediction(row) for row in islice(rows, limit)]
+
+    def stream(self, wanted: Filter) -> Iterator[FoundPrediction]:
+        """Yield everything that matches, newest first, in short reads; what is appended meanwhile is not seen."""
+        after: Position | None = None
+        while page := self.search(wanted, after, _STREAM_PAGE):
+            yield from page
+            after = Position(page[-1].idx, page[-1].position)
+
+    def prediction(self, record_id: UUID, position: int, client_id: str | None = None) -> FoundInstance:
+        """Return one instance with its record's exact bytes.
+
+        Raises:
+            RecordNotFound: there is none, or, where `client_id` is given, it is another client's.
+        """
+        found = self.record(record_id, client_id)
+        query = select(prediction, literal(record_id, RecordId).label("id")).where(
+            prediction.c.idx == found.idx, prediction.c.position == position
+        )
+        with reading(self._engine) as connection:
+            row = connection.execute(query).one_or_none()
+        if row is None:
+            raise RecordNotFound(prediction_id(record_id, position))
+        return FoundInstance(prediction=_prediction(row), record=found)
+
+    def record(self, record_id: UUID, client_id: str | None = None) -> FoundRecord:
+        """Return one record of any kind.
+
+        Raises:
+            RecordNotFound: there is none, or, where `client_id` is given, it is another client's.
+        """
+        query = (
+            select(record, payload.c.input, payload.c.output, payload.c.actor, payload.c.meta)
+            .join(payload, payload.c.record_id == record.c.id)
+            .where(record.c.id == record_id)
+        )
+        if client_id is not None:
+            query = query.where(record.c.client_id == client_id)
+        with reading(self._engine) as connection:
+            row = connection.execute(query).mappings().one_or_none()
+        if row is None:
+            raise RecordNotFound(str(record_id))
+        return FoundRecord(**{**row, "kind": Kind(row["kind"])})
+
+
+def _prediction(row: Row[Any]) -> FoundPrediction:
+    return FoundPrediction(
+        id=prediction_id(row.id, row.position),
+        idx=row.idx,
+        position=row.position,
+        observed_at_us=row.observed_at_us,
+        client_id=row.client_id,
+        model=row.model,
+        version=row.version,
+        reference=row.reference,
+        label=row.label,
+        score=row.score,
+        has_outcome=row.outcome_idx is not None,
+    )

@@ -1,0 +1,77 @@
+"""Bringing a database to the schema of this code, and refusing to serve on any other."""
+
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+
+from db.engine import StorageUnavailable, open_pen, open_reader, reading
+
+_MIGRATIONS = Path(__file__).resolve().parent.parent / "migrations"
+_PATIENCE_S = 3600.0  # an index on ten million records takes minutes, and nobody is being answered meanwhile
+
+
+class SchemaMismatch(Exception):
+    """The database is behind this code, or ahead of it."""
+
+    def __init__(self, found: str | None, expected: str) -> None:
+        super().__init__(
+            f"the database is at revision {found or 'none'}, this code needs {expected}: "
+            "run python -m api migrate with the newer of the two releases"
+        )
+        self.found = found
+        self.expected = expected
+
+
+def upgrade(url: str) -> None:
+    """Apply every migration that is missing, all or none; a database that is up to date stays as it is.
+
+    Raises:
+        StorageRefused: the database cannot keep what the ledger promises, or an engine is writing to it.
+        StorageUnavailable: there is no database server.
+    """
+    engine = open_pen(url, _PATIENCE_S)
+    try:
+        with engine.connect() as connection, connection.begin():
+            config = _config()
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+    finally:
+        engine.dispose()
+
+
+def current(url: str) -> str | None:
+    """Return the revision the database is at; None for an empty one, or a file that is not there yet."""
+    engine = open_reader(url)
+    try:
+        with reading(engine) as connection:
+            return MigrationContext.configure(connection).get_current_revision()
+    except StorageUnavailable:
+        if engine.dialect.name == "sqlite" and not Path(str(engine.url.database)).exists():
+            return None
+        raise
+    finally:
+        engine.dispose()
+
+
+def head() -> str:
+    """Return the newest revision this code knows."""
+    newest = ScriptDirectory.from_config(_config()).get_current_head()
+    if newest is None:
+        raise RuntimeError(f"no migrations in {_MIGRATIONS}: the installation is incomplete")
+    return newest
+
+
+def check(url: str) -> None:
+    """Raise SchemaMismatch unless the database is exactly at head()."""
+    found, expected = current(url), head()
+    if found != expected:
+        raise SchemaMismatch(found, expected)
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(_MIGRATIONS))
+    return config

@@ -1,0 +1,151 @@
+"""How OnRecord uses SQLite: one process writes, any number read."""
+
+import fcntl
+import sqlite3
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import IO, Any
+from urllib.parse import quote
+
+from sqlalchemy import URL, Connection, Engine, QueuePool, Table, create_engine, event
+from sqlalchemy.exc import OperationalError
+
+from db.engine import Inserter, StorageRefused
+
+# (pragma, what is asked for, what must be read back)
+_PEN = (
+    ("journal_mode", "WAL", "wal"),  # readers never block the pen, and one fsync makes a commit durable
+    (
+        "synchronous",
+        "FULL",
+        2,
+    ),  # NORMAL does not sync the WAL at COMMIT: power loss would take answered records
+    ("foreign_keys", "ON", 1),  # off by default
+    ("wal_autocheckpoint", "8000", 8000),  # pages, 32 MB: hot pages are copied once per 8000, not per 1000
+    ("cache_size", "-65536", -65536),  # KiB: the right edges of all indexes stay in memory
+    ("trusted_schema", "OFF", 0),  # functions planted in the schema are not run
+    *([("fullfsync", "ON", 1)] if sys.platform == "darwin" else []),  # fsync alone leaves data in the drive
+)
+_READER = (
+    ("query_only", "ON", 1),  # beside mode=ro, which SQLite ignores for attached databases
+    ("trusted_schema", "OFF", 0),
+)
+_READERS = 8  # connections per process: a lookup takes milliseconds, more would only queue on the disk
+
+
+def pen(url: URL, deadline_s: float) -> Engine:
+    """Open the file for writing; it is created if absent.
+
+    One process at a time holds `<file>.pen` locked: two connections that write or checkpoint at once can corrupt
+    a database under SQLite before 3.51.3 (sqlite.org/wal.html#walresetbug).
+    """
+    file = _file(url)
+    settings = (*_PEN, ("busy_timeout", str(round(deadline_s * 1000)), round(deadline_s * 1000)))
+
+    def connect() -> sqlite3.Connection:
+        lock = _hold(file)
+        try:
+            connection = sqlite3.connect(file, isolation_level=None, check_same_thread=False, factory=_Pen)
+            connection.lock = lock
+            return _set(connection, settings)
+        except BaseException:
+            lock.close()
+            raise
+
+    engine = create_engine(
+        url, creator=connect, poolclass=QueuePool, pool_size=1, max_overflow=0, pool_timeout=deadline_s
+    )
+    event.listen(engine, "begin", _begin_immediate)
+    return engine
+
+
+def reader(url: URL, deadline_s: float) -> Engine:
+    """Open the file read-only; such a connection never checkpoints either."""
+    file = _file(url)
+
+    def connect() -> sqlite3.Connection:
+        return _set(
+            sqlite3.connect(
+                f"file:{quote(str(file))}?mode=ro",
+                uri=True,
+                timeout=deadline_s,
+                isolation_level=None,
+                check_same_thread=False,
+            ),
+            _READER,
+        )
+
+    return create_engine(
+        url, creator=connect, poolclass=QueuePool, pool_size=_READERS, max_overflow=0, pool_timeout=deadline_s
+    )
+
+
+def harden(engine: Engine) -> None:
+    """Copy the WAL into the database file and sync that.
+
+    After a failed fsync the kernel may call pages clean that never reached the disk, so a commit that is visible
+    is not yet durable, and syncing the WAL again would prove nothing. Copied pages are new writes.
+    """
+    statement = "PRAGMA wal_checkpoint(FULL)"
+    with engine.connect() as connection:
+        busy, frames, copied = connection.connection.cursor().execute(statement).fetchone()
+    if busy or frames != copied:
+        raise OperationalError(statement, None, sqlite3.OperationalError("a reader is in the way"))
+
+
+def inserter(table: Table, columns: Sequence[str]) -> Inserter:
+    """Insert through the driver: per row, SQLAlchemy would cost more than SQLite."""
+    marks = ", ".join("?" * len(columns))
+    statement = f"INSERT INTO {table.name} ({', '.join(columns)}) VALUES ({marks})"  # noqa: S608  our own names
+
+    def insert(connection: Connection, rows: Sequence[tuple[Any, ...]]) -> None:
+        if rows:
+            connection.exec_driver_sql(statement, list(rows))
+
+    return insert
+
+
+class _Pen(sqlite3.Connection):
+    """A connection that holds the writers' lock for as long as it is open."""
+
+    lock: IO[bytes]
+
+    def close(self) -> None:
+        super().close()
+        self.lock.close()
+
+
+def _file(url: URL) -> Path:
+    """Return the file a URL names, for a database in memory forgets, and a query could change how it is opened."""
+    name = url.database or ":memory:"
+    if name == ":memory:" or name.startswith("file:") or url.query:
+        raise StorageRefused("database", url.render_as_string(), "name a file: sqlite:///var/onrecord.db")
+    return Path(name).absolute()
+
+
+def _hold(file: Path) -> IO[bytes]:
+    """Lock the pen of this file for this process; the kernel lets go when the process dies."""
+    lock = file.with_name(file.name + ".pen").open("ab")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.close()
+        raise StorageRefused("pen", "held", "another process writes this database: stop it first") from None
+    return lock
+
+
+def _set(connection: sqlite3.Connection, settings: Iterable[tuple[str, str, object]]) -> sqlite3.Connection:
+    """Set every pragma and read it back: SQLite answers a pragma it cannot obey with silence."""
+    for pragma, wanted, expected in settings:
+        connection.execute(f"PRAGMA {pragma} = {wanted}")
+        (found,) = connection.execute(f"PRAGMA {pragma}").fetchone()
+        if found != expected:
+            connection.close()
+            raise StorageRefused(pragma, found, f"it must be {wanted}; this file system may not allow it")
+    return connection
+
+
+def _begin_immediate(connection: Connection) -> None:
+    """Take the write lock first: a transaction that reads and then writes can fail at once, without waiting."""
+    connection.exec_driver_sql("BEGIN IMMEDIATE")

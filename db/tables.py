@@ -1,0 +1,190 @@
+"""The columns, and why each index is worth its place on the hot path.
+
+Tables come to be through migrations only; a test compares the two. `record`, `payload` and `prediction` carry no
+foreign keys: the ledger writes them together in one transaction, and verification reads all of them anyway.
+"""
+
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Dialect,
+    Double,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    SmallInteger,
+    Table,
+    Text,
+    Uuid,
+)
+from sqlalchemy.types import TypeDecorator, TypeEngine
+
+
+class RecordId(TypeDecorator[UUID]):
+    """A UUID: PostgreSQL's own type, 16 bytes on SQLite (as text it would double two indexes)."""
+
+    impl = Uuid
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        return dialect.type_descriptor(LargeBinary(16) if dialect.name == "sqlite" else Uuid())
+
+    def process_bind_param(self, value: UUID | None, dialect: Dialect) -> Any:
+        return value.bytes if value is not None and dialect.name == "sqlite" else value
+
+    def process_result_value(self, value: Any, _dialect: Dialect) -> UUID | None:
+        return UUID(bytes=value) if isinstance(value, bytes) else value
+
+
+metadata = MetaData()
+
+# SQLite makes a primary key the row's own address only when its type is spelled INTEGER.
+_Idx = BigInteger().with_variant(Integer, "sqlite")
+
+head = Table(
+    "head",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("size", BigInteger, nullable=False),
+    # The latest observed_at_us so far and the most any record came behind it: with these two numbers a range of
+    # times becomes a range of idx without missing one record, however clocks jump (db/lookups.py).
+    Column("latest_us", BigInteger, nullable=False),
+    Column("lag_us", BigInteger, nullable=False),
+    postgresql_with={"fillfactor": "10"},  # one hot row: room for its next versions on the same page
+)
+
+record = Table(
+    "record",
+    metadata,
+    Column(
+        "idx", _Idx, primary_key=True, autoincrement=False
+    ),  # dense from 0, given under the lock on `head`
+    Column("id", RecordId, nullable=False, unique=True),
+    Column("kind", SmallInteger, nullable=False),
+    Column("observed_at_us", BigInteger, nullable=False),
+    Column("client_id", Text, nullable=False),
+    Column("model", Text),
+    Column("version", Text),
+    Column("digest", LargeBinary(32)),
+    Column("status", SmallInteger, nullable=False),
+    Index(
+        "record_by_time", "observed_at_us"
+    ),  # from/to: one seek each; grows at its right edge, so nearly free
+)
+
+payload = Table(
+    "payload",
+    metadata,
+    Column("record_id", RecordId, primary_key=True),
+    Column("input", LargeBinary, nullable=False),
+    Column("output", LargeBinary, nullable=False),
+    Column("actor", LargeBinary, nullable=False),
+    Column("meta", LargeBinary, nullable=False),
+)
+
+prediction = Table(
+    "prediction",
+    metadata,
+    Column("idx", BigInteger, primary_key=True, autoincrement=False),
+    Column("position", Integer, primary_key=True, autoincrement=False),
+    Column("client_id", Text, nullable=False),
+    Column("model", Text, nullable=False),
+    Column("version", Text, nullable=False),
+    Column("reference", Text),
+    Column("label", Text),
+    Column("score", Double),
+    Column("observed_at_us", BigInteger, nullable=False),
+    Column("outcome_idx", BigInteger),
+    sqlite_with_rowid=False,  # the primary key is the table: newest first is one walk, and one B-tree less
+)
+
+# Equality columns first, then (idx, position): newest first is then a backward walk of one index. Rows of one
+# prefix are added at its right end, which dirties few pages; only scores and references land anywhere.
+Index("prediction_by_client", prediction.c.client_id, prediction.c.idx, prediction.c.position)
+Index(  # a version that is no longer used lies deep in the past: without this, a walk through everything since
+    "prediction_by_version",
+    prediction.c.model,
+    prediction.c.version,
+    prediction.c.client_id,
+    prediction.c.idx,
+    prediction.c.position,
+)
+Index(  # for the rare label, which is the one people look for
+    "prediction_by_label",
+    prediction.c.label,
+    prediction.c.client_id,
+    prediction.c.idx,
+    prediction.c.position,
+    sqlite_where=prediction.c.label.is_not(None),
+    postgresql_where=prediction.c.label.is_not(None),
+)
+Index(  # costs nothing to callers who give no references
+    "prediction_by_reference",
+    prediction.c.reference,
+    prediction.c.client_id,
+    prediction.c.idx,
+    prediction.c.position,
+    sqlite_where=prediction.c.reference.is_not(None),
+    postgresql_where=prediction.c.reference.is_not(None),
+)
+Index(  # for the rare range, or a full walk would answer "none"; the dearest one: every score is another page
+    "prediction_by_score",
+    prediction.c.client_id,
+    prediction.c.score,
+    prediction.c.idx,
+    prediction.c.position,
+)
+Index(  # empty until outcomes are reported, free until then
+    "prediction_with_outcome",
+    prediction.c.client_id,
+    prediction.c.idx,
+    prediction.c.position,
+    sqlite_where=prediction.c.outcome_idx.is_not(None),
+    postgresql_where=prediction.c.outcome_idx.is_not(None),
+)
+
+client = Table(
+    "client",
+    metadata,
+    Column("client_id", Text, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("scope", Text, nullable=False),  # sorted, separated by one space, as in RFC 6749 section 3.3
+    Column("created_at_us", BigInteger, nullable=False),
+    Column("disabled_at_us", BigInteger),
+)
+
+client_secret = Table(
+    "client_secret",
+    metadata,
+    Column("id", _Idx, primary_key=True),
+    Column("client_id", Text, ForeignKey("client.client_id"), nullable=False, index=True),
+    Column("hash", LargeBinary(32), nullable=False),
+    Column("created_at_us", BigInteger, nullable=False),
+    Column("expires_at_us", BigInteger),
+)
+
+version = Table(
+    "version",
+    metadata,
+    Column("model", Text, primary_key=True),
+    Column("version", Text, primary_key=True),
+    Column("digest", Text, nullable=False),
+    Column("registered_at_us", BigInteger, nullable=False),
+)
+
+alias = Table(
+    "alias",
+    metadata,
+    Column("model", Text, primary_key=True),
+    Column("alias", Text, primary_key=True),
+    Column("version", Text, nullable=False),
+    Column("previous", Text),
+    Column("changed_at_us", BigInteger, nullable=False),
+    ForeignKeyConstraint(["model", "version"], ["version.model", "version.version"]),
+)

@@ -1,0 +1,131 @@
+"""Which versions are registered, under which digest for ever, and which one an alias means now.
+
+What changes them takes the connection of `Ledger.change`, whose lock on `head` lets one change happen at a time.
+"""
+
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, Engine, insert, select, update
+
+from db.engine import reading
+from db.tables import alias as alias_table
+from db.tables import version as version_table
+
+
+class VersionTaken(Exception):
+    """A version names one artefact for ever, and this one names another."""
+
+    def __init__(self, model: str, version: str, digest: str) -> None:
+        super().__init__(
+            f"model {model!r} has a version {version!r} with digest {digest}: register the new artefact "
+            "as a new version"
+        )
+
+
+class VersionNotFound(LookupError):
+    """No such version is registered."""
+
+    def __init__(self, model: str, version: str) -> None:
+        super().__init__(f"model {model!r} has no registered version {version!r}")
+
+
+class AliasNotFound(LookupError):
+    """The alias was never promoted, or there is nothing to return to."""
+
+    def __init__(self, model: str, alias: str) -> None:
+        super().__init__(f"alias {alias!r} of model {model!r} has no previous version")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Registered:
+    """One registered version; `digest` is the lower-case hex SHA-256 of its artefact."""
+
+    model: str
+    version: str
+    digest: str
+    registered_at_us: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alias:
+    """What an alias means now and what it meant before."""
+
+    model: str
+    alias: str
+    version: str
+    previous: str | None
+    changed_at_us: int
+
+
+def register(connection: Connection, model: str, version: str, digest: str, now_us: int) -> None:
+    """Bind a version to a digest for ever; the same digest again changes nothing. Raises VersionTaken."""
+    known = _digest(connection, model, version)
+    if known is None:
+        connection.execute(
+            insert(version_table).values(model=model, version=version, digest=digest, registered_at_us=now_us)
+        )
+    elif known != digest:
+        raise VersionTaken(model, version, known)
+
+
+def promote(connection: Connection, model: str, alias: str, version: str, now_us: int) -> None:
+    """Let the alias mean this version from now on; what it meant before can be rolled back to.
+
+    Promoting what the alias already means changes nothing. Raises VersionNotFound.
+    """
+    if _digest(connection, model, version) is None:
+        raise VersionNotFound(model, version)
+    now = _alias(connection, model, alias)
+    if now is None:
+        connection.execute(
+            insert(alias_table).values(model=model, alias=alias, version=version, changed_at_us=now_us)
+        )
+    elif now.version != version:
+        _move(connection, now, version, now_us)
+
+
+def rollback(connection: Connection, model: str, alias: str, now_us: int) -> str:
+    """Let the alias mean its previous version again and return that; twice is a way back. Raises AliasNotFound."""
+    now = _alias(connection, model, alias)
+    if now is None or now.previous is None:
+        raise AliasNotFound(model, alias)
+    _move(connection, now, now.previous, now_us)
+    return now.previous
+
+
+def listing(engine: Engine) -> list[Registered]:
+    """Return every registered version, by model, in the order of registration."""
+    query = select(version_table).order_by(
+        version_table.c.model, version_table.c.registered_at_us, version_table.c.version
+    )
+    with reading(engine) as connection:
+        return [Registered(**row) for row in connection.execute(query).mappings()]
+
+
+def aliases(engine: Engine) -> list[Alias]:
+    """Return every alias, by model and name."""
+    query = select(alias_table).order_by(alias_table.c.model, alias_table.c.alias)
+    with reading(engine) as connection:
+        return [Alias(**row) for row in connection.execute(query).mappings()]
+
+
+def _digest(connection: Connection, model: str, version: str) -> str | None:
+    return connection.scalar(
+        select(version_table.c.digest).where(
+            version_table.c.model == model, version_table.c.version == version
+        )
+    )
+
+
+def _alias(connection: Connection, model: str, alias: str) -> Alias | None:
+    query = select(alias_table).where(alias_table.c.model == model, alias_table.c.alias == alias)
+    row = connection.execute(query).mappings().one_or_none()
+    return None if row is None else Alias(**row)
+
+
+def _move(connection: Connection, now: Alias, version: str, now_us: int) -> None:
+    connection.execute(
+        update(alias_table)
+        .where(alias_table.c.model == now.model, alias_table.c.alias == now.alias)
+        .values(version=version, previous=now.version, changed_at_us=now_us)
+    )
