@@ -1,0 +1,135 @@
+"""The commands that change who may call and which version answers; each works while the service runs or not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from api.settings import Settings, environment
+
+
+def _submit(change: str, **args: str) -> dict[str, Any]:
+    from api.submitting import submit
+
+    return submit(Settings.from_environment(environment()), change, args)
+
+
+def _reader() -> Any:
+    from db import migrate
+    from db.engine import open_reader
+
+    url = Settings.from_environment(environment()).database_url
+    migrate.check(url)
+    return open_reader(url)
+
+
+@click.group()
+def client() -> None:
+    """Who may call."""
+
+
+@client.command("add")
+@click.argument("name")
+@click.option("--scope", required=True, help='Such as "predict predictions:read".')
+@click.option(
+    "--to", "file", type=click.Path(path_type=Path), help="Keep the secret in this new file, mode 0600."
+)
+def add_client(name: str, scope: str, file: Path | None) -> None:
+    """Add a client and show its secret once."""
+    from api.setup import write_client
+
+    if file is not None and file.exists():
+        from api.refusals import CommandRefused
+
+        raise CommandRefused(f"--to {file} exists; choose a new file")
+    added = _submit("client.add", name=name, scope=scope)
+    if file is not None:
+        write_client(file, added)
+        added.pop("client_secret")
+        added["file"] = str(file)
+    _print(added)
+
+
+@client.command("list")
+def list_clients() -> None:
+    """List all clients; secrets are not kept and cannot be shown."""
+    from api.showing import rows, time_of
+    from db import clients
+
+    found = [
+        (each.client_id, each.name, " ".join(sorted(each.scope)), time_of(each.disabled_at_us))
+        for each in clients.listing(_reader())
+    ]
+    rows(("client_id", "name", "scope", "disabled"), found)
+
+
+@client.command("disable")
+@click.argument("client_id")
+def disable_client(client_id: str) -> None:
+    """Refuse a client from now on; its live tokens stop within seconds."""
+    _print(_submit("client.disable", client_id=client_id))
+
+
+@client.command("rotate")
+@click.argument("client_id")
+def rotate_client(client_id: str) -> None:
+    """Give a client a second secret and show it once; the newest two stay valid."""
+    _print(_submit("client.rotate", client_id=client_id))
+
+
+@click.group()
+def model() -> None:
+    """Which version answers."""
+
+
+@model.command("list")
+def list_models() -> None:
+    """List all registered versions and the aliases that mean them."""
+    from api.roster import Roster
+    from api.showing import rows, time_of
+
+    table = Roster(_reader()).read()
+    found = [
+        (
+            each.model,
+            each.version,
+            ", ".join(table.aliases_of(each.model, each.version)),
+            each.digest[:12],
+            time_of(each.registered_at_us),
+        )
+        for each in table.versions.values()
+    ]
+    rows(("model", "version", "aliases", "digest", "registered"), found)
+
+
+@model.command("register")
+@click.argument("name")
+@click.argument("version")
+def register_version(name: str, version: str) -> None:
+    """Bind a version of the store to its digest, for ever."""
+    _print(_submit("model.register", model=name, version=version))
+
+
+@model.command("promote")
+@click.argument("name")
+@click.argument("version")
+@click.option("--alias", default="champion", show_default=True)
+def promote_version(name: str, version: str, alias: str) -> None:
+    """Let an alias mean this version from now on; it is loaded first, to be sure that it can be."""
+    _print(_submit("model.promote", model=name, version=version, alias=alias))
+
+
+@model.command("rollback")
+@click.argument("name")
+@click.option("--alias", default="champion", show_default=True)
+def roll_back(name: str, alias: str) -> None:
+    """Let an alias mean the version it meant before."""
+    _print(_submit("model.rollback", model=name, alias=alias))
+
+
+def _print(result: dict[str, Any]) -> None:
+    import json
+
+    click.echo(json.dumps(result))

@@ -1,0 +1,188 @@
+"""From waiting requests to the exact bytes of their answers and records, for one loaded version.
+
+Runs in the version's own thread. All that waits is predicted in one call; what cannot be predicted is found
+out request by request, so that nobody pays for somebody else's rows. Nothing here is promised yet: the bytes
+leave only after the committer has their records on disk.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+import structlog
+
+from api import problems
+from api.desk import Answer, Request
+from db.records import Kind, PredictionRow, Record
+from models.model import BadFeatures, Model, Prediction, PredictionFailed, Rows, answer
+
+ROWS_PER_CALL = 4096
+log = structlog.get_logger()
+
+
+@dataclass(slots=True, frozen=True, kw_only=True)
+class Ready:
+    """An answer and the record that must be durable before it leaves."""
+
+    answer: Answer
+    record: Record
+
+    @property
+    def size(self) -> int:
+        """Count the bytes that the commit has to carry."""
+        return len(self.record.input) + len(self.record.output)
+
+
+@dataclass(slots=True, frozen=True, kw_only=True)
+class _Checked:
+    request: Request
+    rows: Rows
+    references: list[str | None]
+
+
+class Answering:
+    """Answers requests with one version; `clock` gives microseconds since 1970, UTC."""
+
+    def __init__(self, model: Model, clock: Callable[[], int]) -> None:
+        self._model, self._clock = model, clock
+        manifest = model.manifest
+        self._digest = bytes.fromhex(manifest.digest)
+        about = {"digest": manifest.digest, "runtime": "pickle", "libraries": manifest.libraries}
+        # The part of every record's meta that is the same, written once and put in front of the rest.
+        self._about = orjson.dumps(about | {"process": process()})[:-1] + b","
+        self._target = manifest.target
+
+    def answers(self, requests: Sequence[Request]) -> Iterator[list[Ready]]:
+        """Answer every request, in order, as many at a time as one call to the model takes."""
+        refused: list[Ready] = []
+        checked: list[_Checked] = []
+        rows = 0
+        for request in requests:
+            found = self._check(request)
+            if isinstance(found, Ready):
+                refused.append(found)
+                continue
+            if checked and rows + len(found.rows) > ROWS_PER_CALL:
+                yield self._predict(checked)
+                checked, rows = [], 0
+            checked.append(found)
+            rows += len(found.rows)
+        yield refused + self._predict(checked)
+
+    def _check(self, request: Request) -> _Checked | Ready:
+        try:
+            instances = orjson.loads(request.body)["instances"]
+            references = [instance.get("reference") for instance in instances]
+            return _Checked(request=request, rows=self._model.check(instances), references=references)
+        except BadFeatures as refused:
+            errors = [{"pointer": each.pointer, "detail": each.detail} for each in refused.culprits]
+            count = f"{refused.total} value{'s' if refused.total != 1 else ''}"
+            detail = f"{count} cannot be taken by version {request.version}"
+            return self._problem(request, "invalid-features", detail, errors)
+        except (ValueError, TypeError, KeyError, AttributeError):
+            # The door has held the body against the contract, so this is a door of another contract.
+            return self._problem(
+                request, "validation", "the engine expects an object with a list `instances`"
+            )
+
+    def _predict(self, checked: Sequence[_Checked]) -> list[Ready]:
+        if not checked:
+            return []
+        try:
+            predictions = self._model.predict(Rows.join([each.rows for each in checked]))
+        except PredictionFailed as failed:
+            # Halving finds one culprit among n in 2·log2(n) calls; one call each would take n.
+            if half := len(checked) // 2:
+                return self._predict(checked[:half]) + self._predict(checked[half:])
+            return [self._failed(checked[0].request, failed)]
+        at_us = self._clock()
+        ready = []
+        start = 0
+        for each in checked:
+            end = start + len(each.rows)
+            ready.append(self._predicted(each, predictions[start:end], at_us))
+            start = end
+        return ready
+
+    def _predicted(self, checked: _Checked, predictions: Sequence[Prediction], at_us: int) -> Ready:
+        request = checked.request
+        record = str(request.record)
+        shown, rows, warnings = [], [], 0
+        for position, (prediction, reference) in enumerate(zip(predictions, checked.references, strict=True)):
+            one: dict[str, Any] = {"id": f"{record}.{position}"}
+            if reference is not None:
+                one["reference"] = reference
+            one |= answer(prediction, self._target)
+            one["warnings"] = [{"feature": each.feature, "detail": each.detail} for each in prediction.unlike]
+            warnings += len(prediction.unlike)
+            shown.append(one)
+            rows.append(
+                PredictionRow(
+                    position=position, reference=reference, label=prediction.label, score=_score(prediction)
+                )
+            )
+        content = {"record": record, "model": request.model, "version": request.version, "predictions": shown}
+        meta = {"predicted_at_us": at_us, "warnings": warnings}
+        return self._ready(request, 201, orjson.dumps(content), meta, tuple(rows))
+
+    def _failed(self, request: Request, failed: PredictionFailed) -> Ready:
+        log.error(
+            "prediction-failed", model=request.model, version=request.version, record=str(request.record)
+        )
+        log.debug("prediction-failed-because", record=str(request.record), exc_info=failed)
+        return self._problem(request, "prediction-failed", f"version {request.version} gave no answer")
+
+    def _problem(
+        self, request: Request, slug: str, detail: str, errors: Sequence[dict[str, str]] = ()
+    ) -> Ready:
+        body = problems.body(slug, detail, errors=errors, record=str(request.record))
+        return self._ready(request, problems.PROBLEMS[slug].status, body, {"problem": slug}, ())
+
+    def _ready(
+        self,
+        request: Request,
+        status: int,
+        body: bytes,
+        meta: dict[str, Any],
+        rows: tuple[PredictionRow, ...],
+    ) -> Ready:
+        meta["received_at_us"] = request.received_at_us
+        if request.alias is not None:
+            meta["alias"] = request.alias
+        record = Record(
+            id=request.record,
+            kind=Kind.PREDICTION,
+            observed_at_us=request.taken_at_us,
+            client_id=request.client_id,
+            model=request.model,
+            version=request.version,
+            digest=self._digest,
+            status=status,
+            input=request.body,
+            output=body,
+            actor=request.actor,
+            meta=self._about + orjson.dumps(meta)[1:],
+            rows=rows,
+        )
+        return Ready(answer=Answer(request=request, status=status, body=body), record=record)
+
+
+def process() -> dict[str, Any]:
+    """Describe the interpreter and the machine's kind, for replays that come out differently elsewhere."""
+    return {
+        "python": platform.python_version(),
+        "implementation": platform.python_implementation(),
+        "platform": platform.platform(),
+        "machine": platform.machine(),
+    }
+
+
+def _score(prediction: Prediction) -> float | None:
+    """What lookups sort by: the probability of the positive label, of the answered one among many, or the value."""
+    if prediction.probabilities is not None and prediction.label is not None:
+        return prediction.probabilities[prediction.label]
+    return prediction.value if prediction.probability is None else prediction.probability

@@ -1,0 +1,106 @@
+"""The composition root of a door: the only file that knows everyone."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from starlette.types import ASGIApp
+
+import db.clients
+import db.versions
+from api import contract, direct, keys
+from api.callers import Callers
+from api.catalog import Catalog
+from api.document import Document
+from api.front import Front
+from api.health import Health
+from api.jwts import Authority, Key
+from api.line import Line
+from api.pages import create_pages
+from api.predictions import Predictions
+from api.records import Records
+from api.settings import Settings
+from api.split import split
+from api.tokens import Tokens
+from db.engine import open_reader
+from db.lookups import Lookups
+
+CONTRACT = Path(__file__).parent.parent / "openapi"
+# A door waits a little longer than the engine lets a request wait, so that the engine's own answer arrives first.
+GRACE_S = 2
+
+
+def create_door(settings: Settings) -> ASGIApp:
+    """Build one door: contract, handlers, tokens, pages. It opens the database read-only and holds no model.
+
+    Raises:
+        ContractRefused, KeyRefused, StorageRefused: naming what to change; nothing is half started.
+    """
+    agreed = contract.read(CONTRACT, settings.max_instances)
+    authority = Authority(
+        key=Key.of(keys.read_token_key(settings.var)),
+        issuer=settings.public_url,
+        lifetime_s=settings.token_lifetime_s,
+    )
+    reader = open_reader(settings.database_url)
+    line = Line(settings.engine_socket, settings.max_body_bytes * 2, settings.answer_deadline_s + GRACE_S)
+    callers = Callers(authority, lambda: db.clients.disabled(reader), _now_s)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_app: Any) -> AsyncIterator[None]:
+        refreshing = asyncio.create_task(callers.refresh_for_ever())
+        yield
+        refreshing.cancel()
+        await line.close()
+        reader.dispose()
+
+    handlers = _handlers(settings, agreed, authority, reader, line)
+    api = direct.connect(agreed, handlers, callers.authorize, settings.max_body_bytes, lifespan)
+    return split(Front(api, agreed), create_pages(settings, agreed), agreed)
+
+
+def _handlers(
+    settings: Settings, agreed: contract.Contract, authority: Authority, reader: Any, line: Line
+) -> SimpleNamespace:
+    lookups = Lookups(reader)
+    return SimpleNamespace(
+        tokens=Tokens(
+            authority=authority,
+            authenticate=lambda client_id, secret: db.clients.authenticate(
+                reader, client_id, secret, _now_us()
+            ),
+            scopes=contract.scopes(agreed.document),
+            settings=settings,
+            clock_s=_now_s,
+        ),
+        predictions=Predictions(
+            line=line,
+            lookups=lookups,
+            cursor_key=keys.read_cursor_key(settings.var),
+            root_path=settings.root_path,
+            clock_us=_now_us,
+        ),
+        records=Records(lookups=lookups),
+        catalog=Catalog(
+            models=agreed.models,
+            registered=lambda: db.versions.listing(reader),
+            aliases=lambda: db.versions.aliases(reader),
+            store=settings.store,
+        ),
+        health=Health(line=line, models=tuple(agreed.models)),
+        document=Document(content=agreed.public(settings.root_path)),
+    )
+
+
+def _now_s() -> int:
+    return int(time.time())
+
+
+def _now_us() -> int:
+    return time.time_ns() // 1000

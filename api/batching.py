@@ -1,0 +1,109 @@
+"""One lane per version: requests queue, one thread predicts for all that wait; no lane waits for another.
+
+No timer here either: while the thread predicts for one group, the next one gathers. A lane loads its version
+first, in its own thread, so that a large artefact delays only those who asked for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import structlog
+
+from api.answers import Answering, Ready
+from api.desk import Desk, Request
+from models.model import Model
+from models.registry import ModelRefused
+
+GROUP_REQUESTS = 4096
+GROUP_BYTES = 4 << 20
+RETRY_S = 10.0  # a refused artefact may be repaired on disk; it is looked at again when somebody asks for it
+log = structlog.get_logger()
+
+
+class Lane:
+    """The queue and the thread of one registered version; `load` gives its model or raises ModelRefused."""
+
+    def __init__(
+        self,
+        load: Callable[[], Model],
+        desk: Desk,
+        deliver: Callable[[Sequence[Ready]], None],
+        clock: Callable[[], int],
+    ) -> None:
+        self._load, self._desk, self._deliver, self._clock = load, desk, deliver, clock
+        self._waiting: deque[Request] = deque()
+        self._wake = asyncio.Event()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="lane")
+        self._answering: Answering | None = None
+        self._refused_at = float("-inf")
+        self.reason: str | None = None
+
+    @property
+    def state(self) -> str:
+        """Say where the version is: loading, loaded or refused."""
+        if self._answering is not None:
+            return "loaded"
+        return "loading" if self.reason is None else "refused"
+
+    def put(self, request: Request) -> None:
+        """Queue a request that the desk has let in."""
+        self._waiting.append(request)
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Load the version, then answer for as long as the engine lives."""
+        await self._prepare()
+        while True:
+            while not self._waiting:
+                self._wake.clear()
+                await self._wake.wait()
+            if self._answering is None:
+                await self._prepare()
+            group = self._drain()
+            if self._answering is None:
+                self._desk.refuse(group, "model-refused", "the version could not be loaded; ask another one")
+            elif group:
+                await self._answer(self._answering, group)
+
+    def _drain(self) -> list[Request]:
+        group: list[Request] = []
+        size = 0
+        while self._waiting and len(group) < GROUP_REQUESTS and size < GROUP_BYTES:
+            request = self._waiting.popleft()
+            if self._desk.holds(request):
+                group.append(request)
+                size += len(request.body)
+        return group
+
+    async def _prepare(self) -> None:
+        loop = asyncio.get_running_loop()
+        if loop.time() - self._refused_at < RETRY_S:
+            return
+        try:
+            model = await loop.run_in_executor(self._thread, self._load)
+        except Exception as refused:  # whatever is wrong with one artefact, the others keep serving
+            self._refused_at, self.reason = loop.time(), str(refused)
+            log.exception("model-refused", reason=self.reason, exc_info=not isinstance(refused, ModelRefused))
+        else:
+            self._answering, self.reason = Answering(model, self._clock), None
+            manifest = model.manifest
+            log.info("model-loaded", model=manifest.model, version=manifest.version, digest=manifest.digest)
+
+    async def _answer(self, answering: Answering, group: list[Request]) -> None:
+        loop = asyncio.get_running_loop()
+
+        def answer() -> None:
+            for ready in answering.answers(group):
+                loop.call_soon_threadsafe(self._deliver, ready)
+
+        try:
+            await loop.run_in_executor(self._thread, answer)
+        except Exception:
+            # A fault of this program, not of the model. Whoever has an answer on its way keeps it.
+            log.exception("answering-failed", requests=len(group))
+            unanswered = [request for request in group if request.stage == "queue"]
+            self._desk.refuse(unanswered, "internal", "nothing was recorded")

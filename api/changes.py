@@ -1,0 +1,236 @@
+"""The changes an operator can make, each under its name, each on record.
+
+A change is planned (is it possible, what will it answer), then made and recorded in one transaction by
+whoever holds the pen: the engine where one runs, otherwise the command itself. No secret is ever part of a
+record.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from api.loading import Loading, NoArtefact
+from api.roster import CHAMPION, Table
+from db import clients, versions
+from db.records import Kind, Record, new_id
+
+if TYPE_CHECKING:
+    from db.ledger import Ledger
+
+
+class ChangeRefused(Exception):
+    """The change cannot be made; `slug` names the problem that says so over HTTP."""
+
+    def __init__(self, slug: str, detail: str) -> None:
+        super().__init__(detail)
+        self.slug, self.detail = slug, detail
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """What is asked for, by whom and when."""
+
+    name: str
+    args: Mapping[str, Any]
+    actor: Mapping[str, Any]
+    now_us: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """A change that looks possible; without `apply` nothing would change, and nothing is recorded."""
+
+    kind: Kind
+    result: dict[str, Any]
+    apply: Callable[[Any], None] | None
+    secret: str | None = None
+    model: str | None = None
+    version: str | None = None
+    digest: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Done:
+    """What a change answers; `record` is absent where nothing had to change."""
+
+    record: str | None
+    result: dict[str, Any]
+
+
+def plan(change: Change, table: Table, loading: Loading) -> Plan:
+    """Work out a change before the pen is needed; may take a second, where a model must prove that it loads.
+
+    Raises:
+        ChangeRefused: it cannot be made as things are.
+    """
+    match change.name:
+        case "client.add":
+            return _add_client(change)
+        case "client.disable":
+            return _disable_client(change)
+        case "client.rotate":
+            return _rotate_client(change)
+        case "model.register":
+            return _register(change, table, loading)
+        case "model.promote":
+            return _promote(change, table, loading)
+        case "model.rollback":
+            return _rollback(change, table)
+    raise ChangeRefused("validation", f"there is no change {change.name!r}")
+
+
+def perform(ledger: Ledger, change: Change, planned: Plan) -> Done:
+    """Make the change and its record durable together.
+
+    Raises:
+        ChangeRefused: it turned out impossible, nothing was changed.
+        LedgerUnavailable: nothing is promised.
+    """
+    if planned.apply is None:
+        return Done(record=None, result=planned.result)
+    record = _record(change, planned)
+    try:
+        ledger.change(record, planned.apply)
+    except (clients.ClientNotFound, versions.VersionNotFound, versions.AliasNotFound) as refused:
+        raise ChangeRefused("not-found", str(refused)) from refused
+    except versions.VersionTaken as refused:
+        raise ChangeRefused("validation", str(refused)) from refused
+    secret = {} if planned.secret is None else {"client_secret": planned.secret}
+    return Done(record=str(record.id), result=planned.result | secret)
+
+
+def _record(change: Change, planned: Plan) -> Record:
+    return Record(
+        id=new_id(change.now_us),
+        kind=planned.kind,
+        observed_at_us=change.now_us,
+        client_id=str(change.actor["client_id"]),
+        model=planned.model,
+        version=planned.version,
+        digest=None if planned.digest is None else bytes.fromhex(planned.digest),
+        status=200,
+        input=orjson.dumps({"change": change.name, "args": dict(change.args)}),
+        output=orjson.dumps(planned.result),
+        actor=orjson.dumps(dict(change.actor)),
+        meta=orjson.dumps({"changed_at_us": time.time_ns() // 1000}),
+    )
+
+
+def _add_client(change: Change) -> Plan:
+    try:
+        client = clients.new(_text(change, "name"), frozenset(_text(change, "scope").split()), change.now_us)
+    except clients.BadClient as refused:
+        raise ChangeRefused("validation", str(refused)) from refused
+    secret = clients.new_secret()
+    scope = " ".join(sorted(client.scope))
+    return Plan(
+        kind=Kind.CLIENT,
+        result={"client_id": client.client_id, "name": client.name, "scope": scope},
+        apply=lambda connection: clients.add(connection, client, secret),
+        secret=secret,
+    )
+
+
+def _disable_client(change: Change) -> Plan:
+    client_id = _text(change, "client_id")
+    return Plan(
+        kind=Kind.CLIENT,
+        result={"client_id": client_id, "disabled_at_us": change.now_us},
+        apply=lambda connection: clients.disable(connection, client_id, change.now_us),
+    )
+
+
+def _rotate_client(change: Change) -> Plan:
+    client_id, secret = _text(change, "client_id"), clients.new_secret()
+    return Plan(
+        kind=Kind.CLIENT,
+        result={"client_id": client_id, "rotated_at_us": change.now_us},
+        apply=lambda connection: clients.rotate(connection, client_id, secret, change.now_us),
+        secret=secret,
+    )
+
+
+def _register(change: Change, table: Table, loading: Loading) -> Plan:
+    model, version = _text(change, "model"), _text(change, "version")
+    try:
+        digest = loading.digest(model, version)
+    except NoArtefact as missing:
+        raise ChangeRefused("not-found", str(missing)) from missing
+    known = table.versions.get((model, version))
+    if known is not None and known.digest != digest:
+        raise ChangeRefused(
+            "validation",
+            f"version {version} of {model} is registered with another digest; train a new version instead",
+        )
+    return Plan(
+        kind=Kind.MODEL,
+        result={"model": model, "version": version, "digest": digest},
+        apply=None
+        if known
+        else lambda connection: versions.register(connection, model, version, digest, change.now_us),
+        model=model,
+        version=version,
+        digest=digest,
+    )
+
+
+def _promote(change: Change, table: Table, loading: Loading) -> Plan:
+    model, version = _text(change, "model"), _text(change, "version")
+    alias = _text(change, "alias", CHAMPION)
+    found = table.versions.get((model, version))
+    if found is None:
+        raise ChangeRefused("not-found", f"model {model} has no registered version {version}")
+    before = table.aliases.get((model, alias))
+    is_there = before is not None and before.version == version
+    if not is_there:
+        try:
+            loading.load(model, version, found.digest)
+        except Exception as refused:  # whatever is wrong with the artefact, an alias must not point to it
+            raise ChangeRefused("model-refused", f"version {version} is not promoted: {refused}") from refused
+    return Plan(
+        kind=Kind.MODEL,
+        result=_alias_result(model, alias, version, before.version if before else None),
+        apply=None
+        if is_there
+        else lambda connection: versions.promote(connection, model, alias, version, change.now_us),
+        model=model,
+        version=version,
+        digest=found.digest,
+    )
+
+
+def _rollback(change: Change, table: Table) -> Plan:
+    model, alias = _text(change, "model"), _text(change, "alias", CHAMPION)
+    before = table.aliases.get((model, alias))
+    if before is None or before.previous is None:
+        raise ChangeRefused("not-found", f"alias {alias} of {model} has no version to return to")
+    found = table.versions[model, before.previous]
+
+    def apply(connection: Any) -> None:
+        if versions.rollback(connection, model, alias, change.now_us) != found.version:
+            raise ChangeRefused("validation", f"alias {alias} was moved meanwhile; look, and ask again")
+
+    return Plan(
+        kind=Kind.MODEL,
+        result=_alias_result(model, alias, found.version, before.version),
+        apply=apply,
+        model=model,
+        version=found.version,
+        digest=found.digest,
+    )
+
+
+def _alias_result(model: str, alias: str, version: str, previous: str | None) -> dict[str, Any]:
+    return {"model": model, "alias": alias, "version": version, "previous": previous}
+
+
+def _text(change: Change, name: str, default: str | None = None) -> str:
+    value = change.args.get(name, default)
+    if not isinstance(value, str) or not value:
+        raise ChangeRefused("validation", f"{change.name} needs {name}, a text")
+    return value

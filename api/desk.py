@@ -1,0 +1,130 @@
+"""The engine's desk: who is inside, who gets no more room, and how answers leave.
+
+Every predict request is inside from the moment it is taken until it is answered, once. The bounds hold over
+all models together; a request that outstays the deadline is refused here whatever it waits for, so that a
+model that hangs keeps neither its callers nor the room of others.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from api import problems, wire
+
+RETRY = {"Retry-After": "1"}
+
+
+@dataclass(slots=True, eq=False, kw_only=True)
+class Request:
+    """One predict request as the door sent it; `deadline` is in the event loop's clock."""
+
+    door: asyncio.StreamWriter
+    number: int
+    record: UUID
+    client_id: str
+    actor: bytes
+    model: str
+    version: str
+    alias: str | None
+    received_at_us: int
+    taken_at_us: int
+    deadline: float
+    body: bytes
+    stage: str = "queue"
+
+
+@dataclass(slots=True, frozen=True, kw_only=True)
+class Answer:
+    """The exact bytes of one answer and where they go."""
+
+    request: Request
+    status: int
+    body: bytes
+
+
+class Desk:
+    """Bounds what is inside the engine and writes what leaves it; lives on the event loop's thread."""
+
+    def __init__(self, *, most_requests: int, most_bytes: int) -> None:
+        self._most_requests, self._most_bytes = most_requests, most_bytes
+        self._inside: dict[Request, None] = {}  # in order of arrival, which is the order of deadlines
+        self._bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._inside)
+
+    def admit(self, request: Request) -> bool:
+        """Let a request in, or say that there is no room; an empty desk takes any size."""
+        size = len(request.body)
+        full = len(self._inside) >= self._most_requests or self._bytes + size > self._most_bytes
+        if full and self._inside:
+            return False
+        self._inside[request] = None
+        self._bytes += size
+        return True
+
+    def holds(self, request: Request) -> bool:
+        """Say whether the request still waits for its answer."""
+        return request in self._inside
+
+    def answer(self, answers: Iterable[Answer]) -> None:
+        """Write recorded answers, joined per door; what was refused meanwhile gets no second one."""
+        frames: dict[asyncio.StreamWriter, list[bytes]] = {}
+        for each in answers:
+            request = each.request
+            if self._leave(request):
+                head = {"status": each.status, "record": str(request.record), "headers": {}}
+                frames.setdefault(request.door, []).append(wire.encode(request.number, head, each.body))
+        for door, parts in frames.items():
+            write(door, b"".join(parts))
+
+    def refuse(self, requests: Iterable[Request], slug: str, detail: str, **extra: Any) -> None:
+        """Answer a problem that is on no record, because nothing was predicted or nothing can be recorded."""
+        for request in requests:
+            if self._leave(request):
+                turn_away(request, slug, detail, **extra)
+
+    def refuse_late(self, now: float) -> int:
+        """Refuse everyone whose deadline has passed and say how many there were."""
+        late = []
+        for request in self._inside:
+            if request.deadline > now:
+                break
+            late.append(request)
+        for request in late:
+            if request.stage == "ledger":
+                detail = "the record was being written when the time was up; look its id up"
+                self.refuse([request], "audit-unavailable", detail, record=str(request.record))
+            else:
+                self.refuse([request], "prediction-timeout", "nothing was recorded; ask again later")
+        return len(late)
+
+    def _leave(self, request: Request) -> bool:
+        if request not in self._inside:
+            return False
+        del self._inside[request]
+        self._bytes -= len(request.body)
+        return True
+
+
+def turn_away(request: Request, slug: str, detail: str, **extra: Any) -> None:
+    """Answer a problem that is on no record to a request that is not inside."""
+    head, body = refusal(slug, detail, **extra)
+    write(request.door, wire.encode(request.number, head, body))
+
+
+def refusal(slug: str, detail: str, **extra: Any) -> tuple[dict[str, Any], bytes]:
+    """Make head and body of a problem that is on no record; what may work later says when to ask again."""
+    status = problems.PROBLEMS[slug].status
+    head = {"status": status, "record": None, "headers": RETRY if status == 503 else {}}
+    return head, problems.body(slug, detail, **extra)
+
+
+def write(door: asyncio.StreamWriter, frames: bytes) -> None:
+    """Hand frames to the door's socket; a door that is gone has nobody left to answer."""
+    if not door.is_closing():
+        door.write(frames)

@@ -1,0 +1,46 @@
+"""One door as a process: uvicorn around the app, on sockets that somebody else bound."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import threading
+from collections.abc import Sequence
+
+import uvicorn
+
+from api.app import create_door
+from api.settings import Settings
+from api.watching import STOPPING, stop_oneself_when_gone
+
+KEEP_ALIVE_S = (
+    30  # longer than uvicorn's 5: proxies reuse connections, and a fresh one costs more than an open one
+)
+
+
+def run(settings: Settings, descriptors: Sequence[int], lifeline: int | None) -> None:
+    """Serve until SIGTERM or until the lifeline's other end is gone; then finish what was taken and return."""
+    app = create_door(settings)
+    sockets = [socket.socket(fileno=descriptor) for descriptor in descriptors]
+    if lifeline is not None:
+        threading.Thread(target=stop_oneself_when_gone, args=(lifeline,), daemon=True).start()
+    config = uvicorn.Config(
+        app,
+        loop="uvloop",
+        http="httptools",  # never h11 in front of strangers: it is ten times slower
+        ws="none",
+        lifespan="on",
+        root_path=settings.root_path,
+        log_config=None,
+        log_level=settings.log_level,
+        access_log=False,
+        server_header=False,
+        proxy_headers=True,
+        forwarded_allow_ips=settings.trusted_proxies,
+        timeout_keep_alive=KEEP_ALIVE_S,
+        timeout_graceful_shutdown=settings.drain_s,
+    )
+    for number in STOPPING:
+        # uvicorn catches these, drains, and then raises them once more: ending well must not look like being killed.
+        signal.signal(number, signal.SIG_IGN)
+    uvicorn.Server(config).run(sockets=sockets)

@@ -1,0 +1,200 @@
+"""The engine: one process that loads the models and holds the pen.
+
+Doors ask over a unix socket. A predict request goes desk → lane (its version's queue and thread) → committer
+→ desk, and is answered when its record is on disk. What is asked besides (state, changes) goes its own short
+way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections.abc import Callable
+from typing import Any
+from uuid import UUID
+
+import orjson
+import structlog
+
+from api import changes, desk, wire
+from api.batching import Lane
+from api.changes import Change, ChangeRefused, Done
+from api.committing import Committer
+from api.desk import Desk, Request
+from api.lanes import Lanes
+from api.loading import Loading
+from api.roster import CHAMPION, Roster
+from api.settings import Settings
+from db.engine import StorageUnavailable
+from db.ledger import Ledger, LedgerUnavailable
+
+LOOK_S = 0.5  # how late after its deadline a request is refused
+FLUSH_S = 1.0
+log = structlog.get_logger()
+
+
+class _Stopped(Exception):
+    """Ends the task group: everything inside is answered."""
+
+
+class Engine:
+    """Everything between the socket and the ledger; `clock` gives microseconds since 1970, UTC."""
+
+    def __init__(self, settings: Settings, ledger: Ledger, roster: Roster, clock: Callable[[], int]) -> None:
+        self._settings, self._roster, self._clock = settings, roster, clock
+        self._desk = Desk(most_requests=settings.queue_requests, most_bytes=settings.queue_bytes)
+        self._loading = Loading(settings.store)
+        self._committer = Committer(ledger, self._desk)
+        self._lanes = Lanes(
+            roster,
+            self._loading,
+            self._desk,
+            lambda load: Lane(load, self._desk, self._committer.put, clock),
+        )
+        self._doors: set[asyncio.StreamWriter] = set()
+        self._is_stopping = False
+        self._started_at_us = clock()
+
+    async def run(self, listening: socket.socket, stop: asyncio.Event) -> None:
+        """Serve until `stop` is set, then answer what is inside; raises what breaks one of the tasks."""
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                self._tasks = tasks
+                tasks.create_task(self._committer.run())
+                tasks.create_task(self._refuse_late())
+                await self._lanes.start(tasks)
+                server = await asyncio.start_unix_server(self._serve, sock=listening)
+                log.info("engine-ready", socket=str(self._settings.engine_socket))
+                await stop.wait()
+                server.close()
+                await self._drain()
+                _end_tasks()
+        except* _Stopped:
+            pass
+
+    async def _drain(self) -> None:
+        self._is_stopping = True
+        loop = asyncio.get_running_loop()
+        until = loop.time() + self._settings.drain_s
+        while len(self._desk) and loop.time() < until:
+            await asyncio.sleep(0.01)
+        log.info("engine-drained", left=len(self._desk))
+        doors = list(self._doors)
+        for door in doors:
+            door.close()  # closes after what is buffered has been written
+        flushing = asyncio.gather(*(door.wait_closed() for door in doors), return_exceptions=True)
+        await asyncio.wait({flushing}, timeout=FLUSH_S)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._doors.add(writer)
+        try:
+            async for frames in wire.groups(reader, self._settings.max_body_bytes):
+                for frame in frames:
+                    self._take(frame, writer)
+        except wire.FrameRefused as refused:
+            log.warning("frame-refused", reason=str(refused))
+        except ConnectionError:
+            pass  # the door is gone and its callers with it; what is under way is recorded all the same
+        finally:
+            self._doors.discard(writer)
+            writer.close()
+
+    def _take(self, frame: wire.Frame, writer: asyncio.StreamWriter) -> None:
+        match frame.head.get("do"):
+            case "predict":
+                self._predict(frame, writer)
+            case "state":
+                self._state(frame, writer)
+            case "change":
+                self._tasks.create_task(self._change(frame, writer))
+            case _:
+                _reply(writer, frame, *desk.refusal("internal", "the engine does not know this question"))
+
+    def _predict(self, frame: wire.Frame, writer: asyncio.StreamWriter) -> None:
+        try:
+            request = self._request(frame, writer)
+        except (KeyError, ValueError, TypeError, AttributeError):
+            log.exception("head-refused")
+            _reply(writer, frame, *desk.refusal("internal", "the engine does not understand this door"))
+            return
+        if self._is_stopping:
+            desk.turn_away(request, "engine-unavailable", "the engine is stopping; ask again in a second")
+        elif not self._desk.admit(request):
+            desk.turn_away(request, "overloaded", "the queue is full; ask again in a second")
+        else:
+            self._lanes.route(request)
+
+    def _request(self, frame: wire.Frame, writer: asyncio.StreamWriter) -> Request:
+        head = frame.head
+        version = head.get("version") or ""
+        actor = {name: head[name] for name in ("client_id", "jti", "scope") if name in head}
+        actor["client_id"] = head["client"]
+        return Request(
+            door=writer,
+            number=frame.number,
+            record=UUID(head["record"]),
+            client_id=head["client"],
+            actor=orjson.dumps(actor),
+            model=head["model"],
+            version=version,
+            alias=None if version else head.get("alias") or CHAMPION,
+            received_at_us=head["received_at_us"],
+            taken_at_us=self._clock(),
+            deadline=asyncio.get_running_loop().time() + self._settings.answer_deadline_s,
+            body=frame.body,
+        )
+
+    async def _refuse_late(self) -> None:
+        while True:
+            await asyncio.sleep(LOOK_S)
+            if late := self._desk.refuse_late(asyncio.get_running_loop().time()):
+                log.warning("refused-late", requests=late)
+
+    def _state(self, frame: wire.Frame, writer: asyncio.StreamWriter) -> None:
+        content = {
+            "models": self._lanes.models(),
+            "ledger": "cannot be written, the log says why"
+            if self._committer.is_in_trouble()
+            else "writable",
+            "waiting": len(self._desk),
+            "pid": os.getpid(),
+            "started_at_us": self._started_at_us,
+        }
+        _reply(writer, frame, {"status": 200, "record": None, "headers": {}}, orjson.dumps(content))
+
+    async def _change(self, frame: wire.Frame, writer: asyncio.StreamWriter) -> None:
+        try:
+            done = await self._perform(frame.head)
+        except ChangeRefused as refused:
+            head, body = desk.refusal(refused.slug, refused.detail)
+        except (LedgerUnavailable, StorageUnavailable) as unavailable:
+            log.warning("change-not-made", reason=str(unavailable))
+            head, body = desk.refusal(
+                "audit-unavailable", "the change is not known to be made; look, and ask again"
+            )
+        except Exception:
+            log.exception("change-failed")
+            head, body = desk.refusal("internal", "the change failed")
+        else:
+            head = {"status": 200, "record": done.record, "headers": {}}
+            body = orjson.dumps(done.result)
+        _reply(writer, frame, head, body)
+
+    async def _perform(self, head: dict[str, Any]) -> Done:
+        change = Change(name=head["name"], args=head["args"], actor=head["actor"], now_us=self._clock())
+        # Planning may load a model to see that it can be served; that must not keep the ledger's thread.
+        table = await asyncio.to_thread(self._roster.read)
+        plan = await asyncio.to_thread(changes.plan, change, table, self._loading)
+        done = await self._committer.with_pen(lambda ledger: changes.perform(ledger, change, plan))
+        await self._lanes.refresh()
+        return done
+
+
+def _end_tasks() -> None:
+    # asyncio.TaskGroup has no other way to end tasks that run for ever (Python docs, "Task groups").
+    raise _Stopped
+
+
+def _reply(writer: asyncio.StreamWriter, frame: wire.Frame, head: dict[str, Any], body: bytes) -> None:
+    desk.write(writer, wire.encode(frame.number, head, body))

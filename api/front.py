@@ -1,0 +1,134 @@
+"""The outermost layer of a door: a name for every request, one line in the log, and every exception as its problem."""
+
+from __future__ import annotations
+
+import re
+import secrets
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import structlog
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from api.catalog import ModelUnknown
+from api.contract import Contract
+from api.operations import Disconnected
+from api.problems import MEDIA_TYPE, Fault, RequestRefused
+from db.engine import StorageUnavailable
+from db.lookups import RecordNotFound
+
+log = structlog.get_logger()
+# What starlette's router raises, and nothing else of it, is turned into a problem by status.
+_BY_STATUS = {404: "not-found", 405: "method-not-allowed"}
+# Exceptions of other rooms; everything else is a fault of ours.
+_BY_CLASS: Mapping[type[Exception], Fault] = {
+    ModelUnknown: Fault(slug="not-found", detail="there is no such model or version here"),
+    RecordNotFound: Fault(slug="not-found", detail="there is no such thing here"),
+    StorageUnavailable: Fault(
+        slug="store-unavailable", detail="ask again in a second", headers={"Retry-After": "1"}
+    ),
+}
+_INTERNAL = Fault(slug="internal", detail="this is our fault and was logged")
+
+
+class Front:
+    """Wraps the API: whatever happens inside, exactly one well-formed answer leaves, or none if the caller left."""
+
+    def __init__(self, app: ASGIApp, contract: Contract) -> None:
+        self._app = app
+        self._allowed = _allowed(contract)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        scope.setdefault("extensions", {})
+        answering = _Answering(send)
+        started = time.perf_counter()
+        try:
+            await self._app(scope, receive, answering)
+        except Disconnected:
+            log.info("caller left", request=answering.request_id, path=scope["path"])
+            return
+        except Exception as error:  # noqa: BLE001  # the last resort: a caller must get an answer, the log the reason
+            await self._answer_error(error, scope, answering)
+        self._log(scope, answering, time.perf_counter() - started)
+
+    async def _answer_error(self, error: Exception, scope: Scope, answering: _Answering) -> None:
+        fault = self._fault(error, scope)
+        if fault is _INTERNAL:
+            log.error("failed", request=answering.request_id, path=scope["path"], exc_info=error)
+        if answering.status is not None:
+            raise error  # half an answer is out: the server cuts the connection, which no caller takes for a whole one
+        if fault.slug == "method-not-allowed" and scope["method"] == "OPTIONS":
+            await answering.send_whole(204, {"Allow": fault.headers["Allow"]}, b"")
+        else:
+            await answering.send_whole(
+                fault.status, {"Content-Type": MEDIA_TYPE, **fault.headers}, fault.body()
+            )
+
+    def _fault(self, error: Exception, scope: Scope) -> Fault:
+        if isinstance(error, RequestRefused):
+            return error.fault
+        if isinstance(error, HTTPException) and error.status_code == 405:
+            allow = self._allow(scope["path"].removeprefix(scope.get("root_path", "")))
+            return Fault(slug="method-not-allowed", detail=f"use {allow}", headers={"Allow": allow})
+        if isinstance(error, HTTPException) and error.status_code == 404:
+            return Fault(slug="not-found", detail="there is no such address")
+        return next((fault for kind, fault in _BY_CLASS.items() if isinstance(error, kind)), _INTERNAL)
+
+    def _allow(self, path: str) -> str:
+        """Unite the methods of every path that matches; the router names only the first."""
+        return next((methods for pattern, methods in self._allowed if pattern.fullmatch(path)), "OPTIONS")
+
+    def _log(self, scope: Scope, answering: _Answering, seconds: float) -> None:
+        refused = answering.status is None or answering.status >= 400
+        (log.info if refused else log.debug)(
+            "answered",
+            request=answering.request_id,
+            method=scope["method"],
+            path=scope["path"],
+            status=answering.status,
+            ms=round(seconds * 1000, 2),
+        )
+
+
+def _allowed(contract: Contract) -> list[tuple[re.Pattern[str], str]]:
+    methods: dict[str, set[str]] = {}
+    for path, method, _ in contract.operations():
+        methods.setdefault(path, {"OPTIONS"}).add(method.upper())
+    for each in methods.values():
+        if "GET" in each:
+            each.add("HEAD")
+    return [
+        (re.compile(re.sub(r"\\\{[^/]+?\\\}", "[^/]+", re.escape(path))), ", ".join(sorted(each)))
+        for path, each in methods.items()
+    ]
+
+
+class _Answering:
+    """Remembers whether the answer has begun, and puts on it what every answer carries."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self.request_id = secrets.token_hex(8)
+        self.status: int | None = None
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            message["headers"] = [
+                *message["headers"],
+                (b"x-request-id", self.request_id.encode()),
+                (b"x-content-type-options", b"nosniff"),
+            ]
+        await self._send(message)
+
+    async def send_whole(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
+        pairs: list[Any] = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+        if status != 204:
+            pairs += [(b"content-length", str(len(body)).encode()), (b"cache-control", b"no-store")]
+        await self({"type": "http.response.start", "status": status, "headers": pairs})
+        await self({"type": "http.response.body", "body": body})

@@ -1,0 +1,114 @@
+"""A door's line to the engine: one connection, many questions at once, answers matched by number.
+
+When the connection breaks, everything that waits fails at once, and the next question tries to connect anew: a unix
+socket that nobody listens on refuses immediately, so nobody waits for an engine that is not there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from api import wire
+from api.problems import RequestRefused
+
+_RETRY_S = "1"
+
+
+class EngineUnavailable(Exception):
+    """The engine does not answer; whether the question had an effect is not known."""
+
+
+class Line:
+    """Asks the engine. Belongs to one event loop."""
+
+    def __init__(self, socket: Path, max_body_bytes: int, deadline_s: float) -> None:
+        self._socket = socket
+        self._limit = max_body_bytes
+        self._deadline_s = deadline_s
+        self._writer: asyncio.StreamWriter | None = None
+        self._connecting = asyncio.Lock()
+        self._waiting: dict[int, asyncio.Future[wire.Frame]] = {}
+        self._out: list[bytes] = []
+        self._number = 0
+        self._listener: asyncio.Task[None] | None = None
+
+    async def ask(self, head: Mapping[str, Any], body: bytes = b"") -> wire.Frame:
+        """Send one question and wait for its answer.
+
+        Raises:
+            EngineUnavailable: nobody listens, the connection broke, or the deadline passed.
+        """
+        if self._writer is None:
+            await self._connect()
+        self._number = number = (self._number + 1) % wire.MAX_NUMBER
+        answer: asyncio.Future[wire.Frame] = asyncio.get_running_loop().create_future()
+        self._waiting[number] = answer
+        self._write(wire.encode(number, head, body))
+        try:
+            async with asyncio.timeout(self._deadline_s):
+                return await answer
+        except TimeoutError as late:
+            raise EngineUnavailable("no answer within the deadline") from late
+        finally:
+            self._waiting.pop(number, None)
+
+    async def close(self) -> None:
+        """Hang up; what still waits fails."""
+        if self._listener is not None:
+            self._listener.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._listener
+
+    async def _connect(self) -> None:
+        async with self._connecting:
+            if self._writer is not None:
+                return
+            try:
+                reader, writer = await asyncio.open_unix_connection(self._socket)
+            except OSError as error:
+                raise EngineUnavailable("nobody listens") from error
+            self._writer = writer
+            self._listener = asyncio.create_task(self._listen(reader, writer))
+
+    def _write(self, frame: bytes) -> None:
+        # Questions of one turn of the event loop leave in one write: with 64 callers that saves most system calls.
+        if not self._out:
+            asyncio.get_running_loop().call_soon(self._flush)
+        self._out.append(frame)
+
+    def _flush(self) -> None:
+        frames, self._out = self._out, []
+        if self._writer is not None:
+            self._writer.write(b"".join(frames))
+
+    async def _listen(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            async for frames in wire.groups(reader, self._limit):
+                for frame in frames:
+                    waiting = self._waiting.pop(frame.number, None)
+                    if waiting is not None and not waiting.done():
+                        waiting.set_result(frame)
+        except (OSError, wire.FrameRefused):
+            pass  # the same as the end of the stream: everybody who waits is told below
+        finally:
+            self._writer = None
+            writer.close()
+            self._fail()
+
+    def _fail(self) -> None:
+        waiting, self._waiting = self._waiting, {}
+        for each in waiting.values():
+            if not each.done():
+                each.set_exception(EngineUnavailable("the connection broke"))
+
+
+def unavailable(record: str | None = None) -> RequestRefused:
+    """Say that the engine does not answer; with the id under which a request may or may not be on record."""
+    detail = "ask again in a second"
+    if record is not None:
+        detail += f"; whether this request is on record shows at /v1/records/{record}"
+    return RequestRefused("engine-unavailable", detail, Retry_After=_RETRY_S)

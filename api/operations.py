@@ -1,0 +1,228 @@
+"""What happens to a request between Connexion's routing and its handler, and on the way back. Knows no framework.
+
+All is decided at start-up: which parameters, which body, which media types. A request then takes a straight line.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import inspect
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import anyio.to_thread
+import orjson
+from starlette.types import ASGIApp, Receive, Scope, Send
+from werkzeug.datastructures import MIMEAccept
+from werkzeug.http import parse_accept_header
+
+from api.bodies import read_json
+from api.calls import JSON, Answer, Call
+from api.contract import Contract
+from api.parameters import Parameters
+from api.problems import RequestRefused, validation
+from api.schemas import Schema
+
+BODY_DEADLINE_S = 10
+FORM = "application/x-www-form-urlencoded"
+MAX_FORM_BYTES = 16 << 10
+CONTEXT = "connexion_context"
+_CALL = "onrecord_call"
+
+Handler = Callable[[Call], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """What checking needs from the contract: every operation with its parameters, and the schemas they refer to."""
+
+    max_body_bytes: int
+    components: Mapping[str, Any]
+    operations: Mapping[str, Mapping[str, Any]]
+
+    @classmethod
+    def by(cls, contract: Contract, max_body_bytes: int) -> Declared:
+        components = contract.document["components"]
+        declared = {}
+        for path, _, operation in contract.operations():
+            shared = contract.document["paths"][path].get("parameters", [])
+            parameters = [_resolved(each, components) for each in [*shared, *operation.get("parameters", [])]]
+            declared[operation["operationId"]] = {**operation, "parameters": parameters}
+        return cls(max_body_bytes, components["schemas"], declared)
+
+
+def _resolved(parameter: Mapping[str, Any], components: Mapping[str, Any]) -> Mapping[str, Any]:
+    if "$ref" not in parameter:
+        return parameter
+    found: Mapping[str, Any] = components["parameters"][parameter["$ref"].rsplit("/", 1)[1]]
+    return found
+
+
+class Checked:
+    """One operation's checks, all decided at start-up: parameters, body, the media types it can answer."""
+
+    def __init__(self, next_app: ASGIApp, operation_id: str, declared: Declared) -> None:
+        self._next = next_app
+        spec = declared.operations[operation_id]
+        self._parameters = Parameters(spec["parameters"], declared.components)
+        content = spec.get("requestBody", {}).get("content", {})
+        self._media = next(iter(content), None)
+        self._schema = Schema(content[JSON]["schema"], declared.components) if self._media == JSON else None
+        self._max_bytes = MAX_FORM_BYTES if self._media == FORM else declared.max_body_bytes
+        self._answers = _answers(spec)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path, query = self._parameters.read(scope.get("path_params", {}), scope["query_string"])
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        raw, body = b"", None
+        if self._media is not None:
+            self._check_headers(headers)
+            raw = await _read(receive, int(headers["content-length"]), self._max_bytes)
+            body = self._parse(raw)
+        accept = self._negotiate(headers.get("accept"))
+        token = scope["extensions"].get(CONTEXT, {}).get("token_info", {})
+        scope["extensions"][_CALL] = Call(
+            claims=token.get("claims"),
+            path=path,
+            query=query,
+            headers=headers,
+            body=body,
+            raw=raw,
+            accept=accept,
+        )
+        await self._next(scope, receive, send)
+
+    def _check_headers(self, headers: Mapping[str, str]) -> None:
+        length = headers.get("content-length", "")
+        if "transfer-encoding" in headers or not (length.isascii() and length.isdigit()):
+            raise RequestRefused("length-required", "send the body with Content-Length")
+        if int(length[:20]) > self._max_bytes:
+            raise _too_large(self._max_bytes)
+        media, _, parameters = headers.get("content-type", "").partition(";")
+        charset = parameters.replace(" ", "").replace('"', "").lower()
+        plain = headers.get("content-encoding", "identity").lower() == "identity"
+        if media.strip().lower() != self._media or charset not in ("", "charset=utf-8") or not plain:
+            detail = f"send {self._media} in UTF-8, without content coding"
+            raise RequestRefused(
+                "unsupported-media-type", detail, Accept=str(self._media), Accept_Encoding="identity"
+            )
+
+    def _parse(self, raw: bytes) -> Any:
+        if self._schema is None:
+            return None  # a form: its handler answers in OAuth's own words
+        if not raw.strip():
+            raise validation([{"pointer": "", "detail": "a body is required"}])
+        body = read_json(raw)
+        if not self._schema.is_valid(body):
+            raise validation(*self._schema.violations(body))
+        return body
+
+    def _negotiate(self, accept: str | None) -> str:
+        if accept is None or accept == "*/*" or not self._answers:
+            return self._answers[0] if self._answers else JSON
+        best = parse_accept_header(accept, MIMEAccept).best_match(self._answers)
+        if best is None:
+            raise RequestRefused("not-acceptable", f"this answers {', '.join(self._answers)}")
+        return str(best)
+
+
+def _answers(spec: Mapping[str, Any]) -> list[str]:
+    good = [answer for status, answer in spec["responses"].items() if status.startswith("2")]
+    # What was asked as a form is answered as OAuth says, whatever is accepted.
+    if FORM in spec.get("requestBody", {}).get("content", {}):
+        return []
+    return [media for answer in good for media in answer.get("content", {})]
+
+
+def _too_large(limit: int) -> RequestRefused:
+    # The rest of the body is not read, so the connection cannot be used again.
+    return RequestRefused("too-large", f"send at most {limit} bytes", Connection="close")
+
+
+async def _read(receive: Receive, length: int, limit: int) -> bytes:
+    """Read the whole body, however it is cut into messages, within ten seconds."""
+    message = await _receive(receive)
+    if not message.get("more_body", False):
+        return bytes(message.get("body", b""))
+    parts = [message.get("body", b"")]
+    size = len(parts[0])
+    try:
+        async with asyncio.timeout(BODY_DEADLINE_S):
+            while message.get("more_body", False):
+                message = await _receive(receive)
+                parts.append(message.get("body", b""))
+                size += len(parts[-1])
+                if size > min(length, limit):
+                    raise _too_large(limit)
+    except TimeoutError as late:
+        detail = f"{size} of {length} bytes came within {BODY_DEADLINE_S} seconds"
+        raise RequestRefused("request-timeout", detail, Connection="close") from late
+    return b"".join(parts)
+
+
+class Disconnected(Exception):
+    """The caller went away before its request was whole; there is nobody to answer."""
+
+
+async def _receive(receive: Receive) -> Mapping[str, Any]:
+    message = await receive()
+    if message["type"] == "http.disconnect":
+        raise Disconnected
+    return message
+
+
+class Called:
+    """One operation's handler: async on the event loop, plain functions on a worker thread."""
+
+    def __init__(self, handler: Handler) -> None:
+        inner = handler.func if isinstance(handler, functools.partial) else handler
+        self._handler = handler
+        self._is_async = inspect.iscoroutinefunction(inner)
+
+    async def __call__(self, scope: Scope, _receive: Receive, send: Send) -> None:
+        call: Call = scope["extensions"][_CALL]
+        if self._is_async:
+            answer = await self._handler(call)
+        else:
+            answer = await anyio.to_thread.run_sync(self._handler, call)
+        headers = dict(answer.headers)
+        if call.claims is not None:
+            headers.setdefault("Cache-Control", "no-store")
+        if isinstance(answer.content, Iterator):
+            await _stream(send, answer, headers, is_head=scope["method"] == "HEAD")
+        else:
+            content = answer.content if isinstance(answer.content, bytes) else orjson.dumps(answer.content)
+            await _send(send, answer, headers, content)
+
+
+def _raw(headers: Mapping[str, str], answer: Answer) -> list[tuple[bytes, bytes]]:
+    media = (
+        f"{answer.media_type}; charset=utf-8" if answer.media_type.startswith("text/") else answer.media_type
+    )
+    pairs = [(b"content-type", media.encode())]
+    return pairs + [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+
+
+async def _send(send: Send, answer: Answer, headers: Mapping[str, str], content: bytes) -> None:
+    raw = [*_raw(headers, answer), (b"content-length", str(len(content)).encode())]
+    await send({"type": "http.response.start", "status": answer.status, "headers": raw})
+    await send({"type": "http.response.body", "body": content})
+
+
+async def _stream(send: Send, answer: Answer, headers: Mapping[str, str], *, is_head: bool) -> None:
+    """Send piece by piece; the first piece is made before the status, so that a failing query is still a problem."""
+    pieces = _pieces(answer.content)
+    first = await anext(pieces, b"")
+    await send({"type": "http.response.start", "status": answer.status, "headers": _raw(headers, answer)})
+    if not is_head:
+        await send({"type": "http.response.body", "body": first, "more_body": True})
+        async for piece in pieces:
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+    await send({"type": "http.response.body", "body": b""})
+
+
+async def _pieces(content: Any) -> AsyncIterator[bytes]:
+    while isinstance(piece := await anyio.to_thread.run_sync(next, content, None), bytes):
+        yield piece

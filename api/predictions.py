@@ -1,0 +1,163 @@
+"""Predictions: the hot path that makes them, and the search that finds them again."""
+
+from __future__ import annotations
+
+import csv
+import io
+import itertools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import orjson
+
+from api import cursors, times
+from api.calls import JSON, Answer, Call, Claims
+from api.line import EngineUnavailable, Line, unavailable
+from api.problems import RequestRefused
+from db.lookups import Filter, FoundPrediction, Lookups, Position
+from db.records import new_id
+
+PAGE = 20
+_BATCH = 500
+_COLUMNS = ("id", "record", "model", "version", "client", "at", "reference", "label", "score", "has_outcome")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Predictions:
+    """Asks the engine for new predictions and the database for past ones."""
+
+    line: Line
+    lookups: Lookups
+    cursor_key: bytes
+    root_path: str
+    clock_us: Callable[[], int]
+
+    async def create(self, model: str, call: Call) -> Answer:
+        """Hand the exact bytes to the engine; its answer comes when, and only when, the record is durable."""
+        received_at_us = self.clock_us()
+        record = str(new_id(received_at_us))
+        head = {
+            "do": "predict",
+            "record": record,
+            "client": call.caller.client_id,
+            "jti": call.caller.jti,
+            "model": model,
+            "version": call.body.get("version"),
+            "alias": call.body.get("alias"),
+            "received_at_us": received_at_us,
+        }
+        try:
+            frame = await self.line.ask(head, call.raw)
+        except EngineUnavailable as lost:
+            raise unavailable(record) from lost
+        status, headers = frame.head["status"], dict(frame.head.get("headers") or {})
+        if status >= 400:
+            return Answer(
+                status=status, content=frame.body, media_type="application/problem+json", headers=headers
+            )
+        headers["Location"] = f"{self.root_path}/v1/records/{record}"
+        return Answer(status=status, content=frame.body, headers=headers)
+
+    def search(self, call: Call) -> Answer:
+        """Answer one page as JSON, or everything that matches as a stream of lines."""
+        wanted = _wanted(call)
+        after = None
+        if "cursor" in call.query:
+            after = cursors.read(self.cursor_key, wanted, call.query["cursor"])
+        if call.accept != JSON:
+            found = itertools.islice(self._all(wanted, after), call.query.get("limit"))
+            lines = _csv(found) if call.accept == "text/csv" else _ndjson(found)
+            return Answer(content=lines, media_type=call.accept)
+        limit = call.query.get("limit", PAGE)
+        page = self.lookups.search(wanted, after, limit + 1)
+        content: dict[str, Any] = {"predictions": [_shown(each) for each in page[:limit]]}
+        if len(page) > limit:
+            last = page[limit - 1]
+            content["next"] = cursors.write(self.cursor_key, wanted, Position(last.idx, last.position))
+        return Answer(content=content)
+
+    def read(self, call: Call) -> Answer:
+        """Show one prediction with the instance that led to it, both as recorded."""
+        record, _, position = call.path["id"].partition(".")
+        found = self.lookups.prediction(UUID(record), int(position), own(call.caller))
+        content = {
+            **_shown(found.prediction),
+            "digest": (found.record.digest or b"").hex(),
+            "instance": orjson.loads(found.record.input)["instances"][int(position)],
+            "prediction": orjson.loads(found.record.output)["predictions"][int(position)],
+        }
+        return Answer(content=content)
+
+    def _all(self, wanted: Filter, after: Position | None) -> Iterator[FoundPrediction]:
+        """Walk everything in short reads, so that a slow reader holds no transaction open."""
+        while page := self.lookups.search(wanted, after, _BATCH):
+            yield from page
+            after = Position(page[-1].idx, page[-1].position)
+
+
+def own(caller: Claims) -> str | None:
+    """Name the only client whose records the caller may see; None with `audit:read`."""
+    return None if "audit:read" in caller.scopes else caller.client_id
+
+
+def _wanted(call: Call) -> Filter:
+    query = dict(call.query)
+    client = query.pop("client", None)
+    mine = own(call.caller)
+    if client is not None and mine not in (None, client):
+        header = 'Bearer realm="onrecord", error="insufficient_scope", scope="audit:read"'
+        raise RequestRefused(
+            "forbidden", "another client needs the scope audit:read", WWW_Authenticate=header
+        )
+    return Filter(
+        client_id=client or mine,
+        from_us=_time(query.pop("from", None)),
+        to_us=_before(query.pop("to", None)),
+        **{name: value for name, value in query.items() if name not in ("limit", "cursor")},
+    )
+
+
+def _time(text: str | None) -> int | None:
+    return None if text is None else times.read_us(text)
+
+
+def _before(text: str | None) -> int | None:
+    return None if text is None else times.read_us(text) - 1  # the database takes both ends of a range as inside
+
+
+def _shown(found: FoundPrediction) -> dict[str, Any]:
+    content: dict[str, Any] = {
+        "id": found.id,
+        "record": found.id.partition(".")[0],
+        "model": found.model,
+        "version": found.version,
+        "client": found.client_id,
+        "at": times.text(found.observed_at_us),
+        "has_outcome": found.has_outcome,
+    }
+    optional = {"reference": found.reference, "label": found.label, "score": found.score}
+    return content | {name: value for name, value in optional.items() if value is not None}
+
+
+def _ndjson(found: Iterator[FoundPrediction]) -> Iterator[bytes]:
+    while batch := list(itertools.islice(found, _BATCH)):
+        yield b"".join(orjson.dumps(_shown(each)) + b"\n" for each in batch)
+
+
+def _csv(found: Iterator[FoundPrediction]) -> Iterator[bytes]:
+    header: list[dict[str, Any]] = [dict(zip(_COLUMNS, _COLUMNS, strict=True))]
+    while batch := header or [_shown(each) for each in itertools.islice(found, _BATCH)]:
+        text = io.StringIO()
+        csv.DictWriter(text, _COLUMNS, lineterminator="\r\n").writerows(_cells(each) for each in batch)
+        yield text.getvalue().encode()
+        header = []
+
+
+def _cells(row: dict[str, Any]) -> dict[str, Any]:
+    """Keep a reference that starts like a formula from being one where the file is opened in a spreadsheet."""
+    return {
+        name: f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@") else value
+        for name, value in row.items()
+    } | ({"has_outcome": str(row["has_outcome"]).lower()} if isinstance(row["has_outcome"], bool) else {})

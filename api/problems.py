@@ -1,0 +1,104 @@
+"""Every way a request can fail, once: the table of problems, and which exception is which problem.
+
+The only place where an exception becomes a status. A problem's `type` is `/problems/<slug>`, the same in every
+deployment, so that a program can compare it; the page behind it is drawn from this table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+MEDIA_TYPE = "application/problem+json"
+MAX_ERRORS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One line of the table: the status it always has, its title, and what it means for who reads it."""
+
+    status: int
+    title: str
+    meaning: str
+
+
+PROBLEMS: Mapping[str, Kind] = {
+    "bad-request": Kind(400, "The request is malformed", "The HTTP request itself cannot be read. Send it again, well-formed."),
+    "malformed-json": Kind(400, "The body is not strict JSON", "The body is not I-JSON (RFC 7493): UTF-8 without BOM, unique names, finite numbers, no unpaired surrogates or U+0000, at most 32 levels. Nothing was recorded."),
+    "validation": Kind(400, "The request does not match the contract", "`errors` names every culprit, in the body by JSON Pointer, else by parameter. Nothing was recorded."),
+    "unauthorized": Kind(401, "A valid access token is needed", "Get a token from /oauth/token and send it as `Authorization: Bearer …`. Tokens expire."),
+    "forbidden": Kind(403, "The token lacks a scope", "The detail names the scope that is missing. Ask for a token with it; if it is refused, ask the operator."),
+    "not-found": Kind(404, "Not found", "There is no such thing, or it belongs to another client. Both answer the same."),
+    "unknown-cursor": Kind(404, "No such page", "A cursor only works with the conditions of the search that gave it out, by the same client. Start again without it."),
+    "method-not-allowed": Kind(405, "Method not allowed", "The header Allow lists what this address can do."),
+    "not-acceptable": Kind(406, "Not acceptable", "The header Accept excludes every media type this can answer. The detail lists them."),
+    "request-timeout": Kind(408, "The body did not arrive in time", "Send the whole body within ten seconds."),
+    "model-refused": Kind(409, "The version cannot be served", "The version is registered but was refused when it was loaded; the operator's log says why. Ask another version."),
+    "uri-too-long": Kind(414, "The address is too long", "Answered by the proxy in front. Shorten the query, or search in steps."),
+    "headers-too-large": Kind(431, "The headers are too large", "Answered by the proxy in front. A token and a handful of headers fit."),
+    "too-many-connections": Kind(429, "Too many connections", "Answered by the proxy in front: too many connections from one address. Keep connections open and use them again."),
+    "length-required": Kind(411, "Length required", "Send the body with Content-Length, not in chunks."),
+    "too-large": Kind(413, "The body is too large", "The detail says how much is read. Split the request."),
+    "unsupported-media-type": Kind(415, "Unsupported media type", "The header Accept says what can be sent, in UTF-8 and without content coding."),
+    "invalid-features": Kind(422, "The model cannot take these values", "The request matches the contract, but this version cannot take it. `errors` names every culprit. The request is on record."),
+    "internal": Kind(500, "The service failed", "A fault of ours; it was logged with the request's id. Nothing was given away that is not on record."),
+    "prediction-failed": Kind(500, "The model failed", "The model raised an error or gave no finite answer. The request is on record, under the id in `record`."),
+    "method-unknown": Kind(501, "Method unknown", "The method is none this service has ever heard of."),
+    "audit-unavailable": Kind(503, "The answer cannot be recorded", "No prediction is given that cannot be recorded. Ask again after Retry-After seconds."),
+    "engine-unavailable": Kind(503, "The engine does not answer", "Predictions pause; reading goes on. Ask again after Retry-After seconds. If `record` is given, that id may be on record: look it up."),
+    "overloaded": Kind(503, "Too many requests are waiting", "The queue is full, nothing was recorded. Ask again after Retry-After seconds."),
+    "prediction-timeout": Kind(503, "The model did not answer in time", "The request waited too long and was not recorded, unless `record` says otherwise. Ask again after Retry-After seconds."),
+    "unavailable": Kind(503, "The service does not answer", "Answered by the proxy in front: no door answers. Ask again after Retry-After seconds."),
+    "store-unavailable": Kind(503, "The database does not answer", "Reading pauses. Ask again after Retry-After seconds."),
+}  # fmt: skip
+
+
+def body(slug: str, detail: str, *, errors: Sequence[Mapping[str, str]] | None = None, **extra: Any) -> bytes:
+    """Write a problem; at most 20 culprits are listed, `detail` should say how many there are in all."""
+    kind = PROBLEMS[slug]
+    content: dict[str, Any] = {"type": f"/problems/{slug}", "title": kind.title, "status": kind.status}
+    content["detail"] = detail
+    content.update({name: value for name, value in extra.items() if value is not None})
+    if errors:
+        content["errors"] = list(errors[:MAX_ERRORS])
+    return orjson.dumps(content)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fault:
+    """A problem before it is written: which one, what was wrong this time, and headers that belong to it."""
+
+    slug: str
+    detail: str
+    errors: Sequence[Mapping[str, str]] = ()
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def status(self) -> int:
+        """Say the status the table gives this problem."""
+        return PROBLEMS[self.slug].status
+
+    def body(self) -> bytes:
+        """Write it as `application/problem+json`."""
+        return body(self.slug, self.detail, errors=self.errors)
+
+
+class RequestRefused(Exception):
+    """A request is wrong in a way the door can tell; carries its fault to the one place that answers."""
+
+    def __init__(
+        self, slug: str, detail: str, *, errors: Sequence[Mapping[str, str]] = (), **headers: str
+    ) -> None:
+        super().__init__(f"{slug}: {detail}")
+        names = {name.replace("_", "-"): value for name, value in headers.items()}
+        self.fault = Fault(slug=slug, detail=detail, errors=errors, headers=names)
+
+
+def validation(errors: Sequence[Mapping[str, str]], total: int | None = None) -> RequestRefused:
+    """Refuse a request that the contract does not describe; `total` counts what is not listed, too."""
+    count = total or len(errors)
+    listed = "" if count <= MAX_ERRORS else f", the first {MAX_ERRORS} are listed"
+    return RequestRefused("validation", f"{count} violation{'s' * (count != 1)}{listed}", errors=errors)

@@ -1,0 +1,80 @@
+"""How a setting's text becomes its value, and the words for what is allowed."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+# sun_path holds 108 bytes with its closing zero (unix(7)); a longer path fails only at bind time, and badly.
+SOCKET_PATH_BYTES = 107
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How a variable's text becomes its value: `read` raises ValueError on what `allowed` does not cover."""
+
+    allowed: str
+    read: Callable[[str], Any]
+
+
+def whole(low: int, high: int, unit: str = "") -> Reading:
+    """Read a whole number within bounds, both included."""
+
+    def read(text: str) -> int:
+        if not low <= (number := int(text)) <= high:
+            raise ValueError(text)
+        return number
+
+    return Reading(f"a whole number from {low} to {high}{' ' + unit if unit else ''}", read)
+
+
+def matching(pattern: str, allowed: str) -> Reading:
+    """Read a text of which the whole matches."""
+
+    def read(text: str) -> str:
+        if not re.fullmatch(pattern, text):
+            raise ValueError(text)
+        return text
+
+    return Reading(allowed, read)
+
+
+def one_of(choices: Mapping[str, Any]) -> Reading:
+    """Read one of a few words, in any case."""
+
+    def read(text: str) -> Any:
+        if text.lower() not in choices:
+            raise ValueError(text)
+        return choices[text.lower()]
+
+    return Reading(", ".join(choices), read)
+
+
+def door_count(text: str) -> int:
+    """Read a number of doors, or choose one for this machine."""
+    if text == "auto":  # one core is left to the engine; beyond four doors the engine is the limit
+        return max(1, min(4, (os.cpu_count() or 1) - 1))
+    return int(whole(1, 64).read(text))
+
+
+def socket_path(text: str) -> Path:
+    """Read a path that fits into the address of a unix socket."""
+    if not text or len(os.fsencode(text)) > SOCKET_PATH_BYTES:
+        raise ValueError(text)
+    return Path(text)
+
+
+PATH = Reading("a path", lambda text: Path(matching(".+", "").read(text)))
+DATABASE = matching(r"(sqlite:///|postgresql\+psycopg://).+", "sqlite:///<file> or postgresql+psycopg://…")
+SOCKET = Reading(f"a path of at most {SOCKET_PATH_BYTES} bytes", socket_path)
+HOST = matching(r"[A-Za-z0-9.:_-]+", "a host name or address to bind to")
+DOORS = Reading("auto, or a whole number from 1 to 64", door_count)
+PREFIX = matching(r"(/[A-Za-z0-9._~-]+)*", "nothing, or a path such as /onrecord (no slash at its end)")
+URL = matching(r"https?://[^\s/?#]+(/[^\s?#]*[^\s/?#])?", "an http(s) URL without a slash at its end")
+ADDRESSES = matching(r"\*|[0-9a-fA-F.:/, ]*", "addresses or networks with commas between them, or *")
+LEVEL = one_of({name: name for name in ("debug", "info", "warning", "error")})
+SWITCH = one_of({"on": True, "off": False})

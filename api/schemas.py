@@ -1,0 +1,106 @@
+"""Schemas of the contract, compiled once at start-up: values in, violations with JSON Pointers out.
+
+OpenAPI 3.0 has a dialect of its own; `dialect` turns it into JSON Schema 2020-12, which jsonschema-rs compiles.
+A value that matches costs one call; the list of violations is made only for one that does not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import jsonschema_rs
+
+from api.problems import MAX_ERRORS
+
+# Members of a 3.0 schema that say nothing about validity, or that 2020-12 reads differently.
+_IGNORED = {
+    "example",
+    "discriminator",
+    "xml",
+    "externalDocs",
+    "deprecated",
+    "description",
+    "title",
+    "default",
+}
+
+
+def dialect(schema: Any) -> Any:
+    """Translate an OpenAPI 3.0 schema: `nullable`, boolean `exclusiveMinimum` and `exclusiveMaximum`."""
+    if isinstance(schema, list):
+        return [dialect(each) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    out: dict[str, Any] = {}
+    for key, value in schema.items():
+        if key in _IGNORED or key.startswith("x-"):
+            continue
+        if key == "properties":
+            out[key] = {name: dialect(member) for name, member in value.items()}
+        else:
+            out[key] = value if key == "enum" else dialect(value)
+    _exclusive(out)
+    return _nullable(out)
+
+
+def _exclusive(out: dict[str, Any]) -> None:
+    for flag, limit in (("exclusiveMinimum", "minimum"), ("exclusiveMaximum", "maximum")):
+        if out.pop(flag, False) is True:
+            out[flag] = out.pop(limit)
+
+
+def _nullable(out: dict[str, Any]) -> dict[str, Any]:
+    if not out.pop("nullable", False):
+        return out
+    if isinstance(out.get("type"), str):
+        return {**out, "type": [out["type"], "null"]}
+    return {"anyOf": [out, {"type": "null"}]}
+
+
+class Schema:
+    """One compiled schema. Submitted values never appear in its messages."""
+
+    __slots__ = ("_validator", "is_valid")
+
+    def __init__(self, schema: Mapping[str, Any], components: Mapping[str, Any]) -> None:
+        root = {**dialect(dict(schema)), "components": {"schemas": _translated(components)}}
+        self._validator = jsonschema_rs.Draft202012Validator(
+            root, validate_formats=True, offline=True, mask="the value"
+        )
+        self.is_valid = self._validator.is_valid
+
+    def violations(self, value: Any) -> tuple[list[dict[str, str]], int]:
+        """List the first 20 violations as `{pointer, detail}`, and count them all."""
+        found: list[dict[str, str]] = []
+        total = 0
+        for path, detail in _each(self._validator.iter_errors(value)):
+            total += 1
+            if len(found) < MAX_ERRORS:
+                found.append({"pointer": pointer(path), "detail": detail})
+        return found, total
+
+
+def _translated(components: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: dialect(schema) for name, schema in components.items()}
+
+
+def _each(errors: Iterator[Any]) -> Iterator[tuple[list[str | int], str]]:
+    for error in errors:
+        path, kind = list(error.instance_path), error.kind
+        if kind.name == "required":
+            yield [*path, kind.as_dict()["property"]], "is required"
+        elif kind.name == "additionalProperties":
+            for name in kind.as_dict()["unexpected"]:
+                yield [*path, name], "is not known here"
+        elif kind.name in ("oneOf", "anyOf"):
+            yield path, "is none of the forms the contract allows"
+        elif kind.name == "not":
+            yield path, "has members that exclude each other"
+        else:
+            yield path, error.message.removeprefix("the value ")
+
+
+def pointer(path: Sequence[str | int]) -> str:
+    """Write a path as a JSON Pointer (RFC 6901); a name a stranger made up is cut after 60 characters."""
+    return "".join("/" + str(part)[:60].replace("~", "~0").replace("/", "~1") for part in path)

@@ -1,0 +1,277 @@
+"""Every setting of the service, in one table, and the only place that reads the environment.
+
+A setting is an `ONRECORD_…` variable (and `DATABASE_URL`, which platforms set by that name). Each says what
+it means, its unit, who may choose it and what losing or misjudging it costs; `python -m api settings` and the
+README's table are printed from here. A default may name earlier settings: `<var>/engine.sock`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import Field, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from api import readings
+from api.readings import Reading, whole
+
+MIB = 1 << 20
+
+
+class SettingRefused(Exception):
+    """A variable holds what it must not; nothing was started."""
+
+    def __init__(self, variable: str, value: str, allowed: str) -> None:
+        shown = (
+            value if variable != "DATABASE_URL" else value.partition("://")[0] + "://…"
+        )  # may hold a password
+        super().__init__(f"{variable}={shown!r} cannot be used; allowed: {allowed}")
+        self.variable, self.value, self.allowed = variable, value, allowed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Documented:
+    """One line of the settings table, as README and `python -m api settings` print it."""
+
+    variable: str
+    default: str
+    allowed: str
+    meaning: str
+    trust: str
+
+
+def _setting(default: str, reading: Reading, meaning: str, trust: str) -> Mapping[str, Any]:
+    return {"default": default, "reading": reading, "meaning": meaning, "trust": trust}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What the operator decided, checked as a whole before anything starts."""
+
+    var: Path = field(
+        metadata=_setting(
+            "var",
+            readings.PATH,
+            "folder of everything that must survive: keys, clients' secrets, SQLite file, engine socket",
+            "operator; losing it loses keys and, with SQLite, every record: back it up",
+        )
+    )
+    database_url: str = field(
+        metadata=_setting(
+            "sqlite:///<var>/onrecord.db",
+            readings.DATABASE,
+            "where records live",
+            "operator; may hold a password and is never logged; losing the database loses the records",
+        )
+    )
+    store: Path = field(
+        metadata=_setting(
+            "models/store",
+            readings.PATH,
+            "folder of trained versions, <model>/<version>/{model.pkl,manifest.json}",
+            "model owner; files are loaded only under their registered digest; can be trained anew",
+        )
+    )
+    host: str = field(
+        metadata=_setting(
+            "127.0.0.1", readings.HOST, "address the doors listen on", "operator; 0.0.0.0 needs TLS in front"
+        )
+    )
+    port: int = field(metadata=_setting("8080", whole(1, 65535), "TCP port the doors listen on", "operator"))
+    doors: int = field(
+        metadata=_setting(
+            "auto",
+            readings.DOORS,
+            "number of door processes; auto: cores less one, at most 4",
+            "operator; costs memory",
+        )
+    )
+    root_path: str = field(
+        metadata=_setting(
+            "",
+            readings.PREFIX,
+            "path prefix that a proxy strips before us",
+            "operator; a wrong one breaks links",
+        )
+    )
+    public_url: str = field(
+        metadata=_setting(
+            "http://<host>:<port><root_path>",
+            readings.URL,
+            "the service's address as callers see it; the issuer and audience of its tokens",
+            "operator; changing it makes every live token void",
+        )
+    )
+    trusted_proxies: str = field(
+        metadata=_setting(
+            "127.0.0.1",
+            readings.ADDRESSES,
+            "peers whose X-Forwarded-For and X-Forwarded-Proto are believed",
+            "operator; a stranger listed here can forge the caller's address",
+        )
+    )
+    log_level: str = field(
+        metadata=_setting("info", readings.LEVEL, "least severe line written to stderr", "operator")
+    )
+    docs: bool = field(
+        metadata=_setting(
+            "on", readings.SWITCH, "serve the console at /docs", "operator; off hides only the page"
+        )
+    )
+    debug: bool = field(
+        metadata=_setting(
+            "off",
+            readings.SWITCH,
+            "full traces in the log (serve --debug also reloads)",
+            "developer; traces may show inputs",
+        )
+    )
+    token_lifetime_s: int = field(
+        metadata=_setting(
+            "600",
+            whole(60, 3600, "seconds"),
+            "life of an access token",
+            "operator; a stolen token lives as long",
+        )
+    )
+    max_body_bytes: int = field(
+        metadata=_setting(
+            str(8 * MIB),
+            whole(1024, 256 * MIB, "bytes"),
+            "largest request body; 10,000 instances of the examples fit",
+            "operator; every door may hold that much per request",
+        )
+    )
+    max_instances: int = field(
+        metadata=_setting(
+            "10000",
+            whole(1, 1_000_000),
+            "most instances in one request",
+            "operator; one request may hold a model busy",
+        )
+    )
+    queue_requests: int = field(
+        metadata=_setting(
+            "4096",
+            whole(1, 1_000_000),
+            "most requests inside the engine; one more is answered 503",
+            "operator",
+        )
+    )
+    queue_bytes: int = field(
+        metadata=_setting(
+            str(64 * MIB),
+            whole(1024, 16384 * MIB, "bytes"),
+            "most request bytes inside the engine; more is answered 503",
+            "operator; bounds the engine's memory",
+        )
+    )
+    answer_deadline_s: int = field(
+        metadata=_setting(
+            "10",
+            whole(1, 600, "seconds"),
+            "longest a request waits for its model; later it is answered 503 and nothing is recorded",
+            "operator",
+        )
+    )
+    drain_s: int = field(
+        metadata=_setting(
+            "20",
+            whole(0, 3600, "seconds"),
+            "time given to requests in flight on SIGTERM",
+            "operator; the platform's grace period must be longer",
+        )
+    )
+    engine_socket: Path = field(
+        metadata=_setting(
+            "<var>/engine.sock",
+            readings.SOCKET,
+            "unix socket between doors and engine (mode 0600)",
+            "operator; whoever can open it predicts and records as any client",
+        )
+    )
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str]) -> Settings:
+        """Read every variable, or its default, in the order of the table.
+
+        Raises:
+            SettingRefused: the first variable whose value is not allowed.
+        """
+        values: dict[str, Any] = {}
+        for each in fields(cls):
+            text = environ.get(variable_of(each.name))
+            if text is None:
+                text = re.sub(r"<(\w+)>", lambda match: _within(values[match[1]]), each.metadata["default"])
+            values[each.name] = _read(each, text)
+        return cls(**values)
+
+    @property
+    def local_url(self) -> str:
+        """The service's address as this machine sees it, without any proxy."""
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # noqa: S104  # looked up, not bound to
+        return f"http://{_within(host)}:{self.port}"
+
+    def client_file(self, name: str) -> Path:
+        """Name the file that holds a client's id, secret and scope, for scripts on this machine."""
+        return self.var / "clients" / f"{name}.json"
+
+
+def _within(value: object) -> str:
+    """Write a value into a default; an IPv6 address wants brackets there (RFC 3986, 3.2.2)."""
+    return f"[{value}]" if re.fullmatch(r"[0-9a-fA-F:.]*:[0-9a-fA-F:.]*", str(value)) else str(value)
+
+
+def _read(each: Field[Any], text: str) -> Any:
+    reading: Reading = each.metadata["reading"]
+    try:
+        return reading.read(text)
+    except ValueError as refused:
+        raise SettingRefused(variable_of(each.name), text, reading.allowed) from refused
+
+
+def variable_of(name: str) -> str:
+    """Name the variable behind a field: `drain_s` is set by `ONRECORD_DRAIN_S`."""
+    return "DATABASE_URL" if name == "database_url" else f"ONRECORD_{name.upper()}"
+
+
+def table() -> Iterator[Documented]:
+    """Walk the settings as documentation, in the order in which defaults may refer to each other."""
+    for each in fields(Settings):
+        about = each.metadata
+        yield Documented(
+            variable=variable_of(each.name),
+            default=about["default"],
+            allowed=about["reading"].allowed,
+            meaning=about["meaning"],
+            trust=about["trust"],
+        )
+
+
+def environment(**chosen: object) -> dict[str, str]:
+    """Copy the process's environment, with settings chosen on the command line laid over it."""
+    over = {variable_of(name): _written(value) for name, value in chosen.items() if value is not None}
+    return {**os.environ, **over}
+
+
+def environment_of(settings: Settings) -> dict[str, str]:
+    """Write the settings back as the environment of a child process, which reads them to the same values."""
+    return environment(**{each.name: getattr(settings, each.name) for each in fields(settings)})
+
+
+def calm_numeric_libraries() -> None:
+    """Give each numeric library one thread; call it before the first of them is imported.
+
+    Requests are small and many: threads inside one call only take the cores from the other calls, and a process
+    that has started such threads must not fork.
+    """
+    for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ.setdefault(variable, "1")
+
+
+def _written(value: object) -> str:
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return str(value)

@@ -1,0 +1,76 @@
+"""How a command makes a change: through the engine where one runs, by its own hand where none does."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+from api import asking, changes, pen
+from api.changes import Change, ChangeRefused
+from api.loading import Loading
+from api.roster import Roster
+from api.settings import Settings
+from db import migrate
+from db.engine import open_pen, open_reader
+from db.ledger import Ledger
+
+COMMAND_LINE = "command-line"
+WITHIN_S = 10.0
+PAUSE_S = 0.1
+
+
+def submit(settings: Settings, name: str, args: Mapping[str, Any]) -> dict[str, Any]:
+    """Make one change, durable and recorded, whether the service runs or not; return what it answers.
+
+    Raises:
+        ChangeRefused: it cannot be made.
+        PenTaken, NoEngine: somebody holds the pen but does not answer.
+    """
+    until = time.monotonic() + WITHIN_S
+    while True:
+        try:
+            with pen.held(settings.var):
+                return _by_hand(settings, name, args)
+        except pen.PenTaken:
+            try:
+                return _through_engine(settings, name, args)
+            except (
+                asking.NobodyListens
+            ):  # the engine is just starting, or another command has the pen for a moment
+                if time.monotonic() > until:
+                    raise
+        time.sleep(PAUSE_S)
+
+
+def _by_hand(settings: Settings, name: str, args: Mapping[str, Any]) -> dict[str, Any]:
+    migrate.check(settings.database_url)
+    writer, reader = open_pen(settings.database_url), open_reader(settings.database_url)
+    try:
+        change = Change(name=name, args=args, actor=_actor(), now_us=time.time_ns() // 1000)
+        plan = changes.plan(change, Roster(reader).read(), Loading(settings.store))
+        return changes.perform(Ledger(writer), change, plan).result
+    finally:
+        reader.dispose()
+        writer.dispose()
+
+
+def _through_engine(settings: Settings, name: str, args: Mapping[str, Any]) -> dict[str, Any]:
+    head = {"do": "change", "name": name, "args": dict(args), "actor": _actor()}
+    answer = asking.ask(settings.engine_socket, head, within_s=WITHIN_S)
+    content: dict[str, Any] = orjson.loads(answer.body)
+    if answer.head["status"] != 200:
+        raise ChangeRefused(content["type"].rpartition("/")[2], content["detail"])
+    return content
+
+
+def _actor() -> dict[str, str]:
+    try:
+        user = pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:  # containers run under numbers that have no name
+        user = str(os.getuid())
+    return {"client_id": COMMAND_LINE, "user": user}
