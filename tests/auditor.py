@@ -1,0 +1,190 @@
+"""An independent checker: reads the database with the bare driver and derives everything again.
+
+Imports nothing of ours on purpose: what the writer believes wrongly, this must not believe too. Tests end with
+`assert auditor.audit(url, seen) == []`.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+from uuid import UUID
+
+import psycopg
+from psycopg.rows import dict_row
+
+Row = dict[str, Any]
+Select = Callable[[str], list[Row]]
+
+_PREDICTION = 1
+_ANSWERED = 201
+_NO_VALUE = {"id", "reference", "label", "probability", "probabilities", "warnings"}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is not as it must be: where it was seen, and what."""
+
+    where: str
+    what: str
+
+
+def audit(url: str, seen: Mapping[str, bytes] | None = None) -> list[Finding]:
+    """Check one moment of the whole database; `seen` are record ids with the exact bytes that were answered."""
+    with _moment(url) as select:
+        records = select("SELECT * FROM record ORDER BY idx")
+        payloads = {_uuid(row["record_id"]): row for row in select("SELECT * FROM payload")}
+        predictions = select("SELECT * FROM prediction ORDER BY idx, position")
+        return [
+            *_order(select("SELECT * FROM head"), records),
+            *_pairs(records, payloads),
+            *_columns(records, payloads),
+            *_index(records, payloads, predictions),
+            *_answered(records, payloads, seen or {}),
+        ]
+
+
+@contextmanager
+def _moment(url: str) -> Iterator[Select]:
+    """Open a snapshot: a service may go on writing meanwhile."""
+    kind, _, rest = url.partition("://")
+    if kind == "sqlite":
+        connection = sqlite3.connect(
+            f"file:{quote(rest.removeprefix('/'))}?mode=ro", uri=True, isolation_level=None
+        )
+        try:
+            connection.row_factory = sqlite3.Row
+            connection.execute("BEGIN")
+            yield lambda statement: [dict(row) for row in connection.execute(statement)]
+        finally:
+            connection.close()
+    else:
+        with psycopg.connect(f"postgresql://{rest}", row_factory=dict_row) as server:
+            server.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+            yield lambda statement: server.execute(statement.encode()).fetchall()
+
+
+def _order(heads: list[Row], records: list[Row]) -> Iterator[Finding]:
+    """Places are dense from 0, ids are unique, and the head knows how many there are and how late they came."""
+    for place, row in enumerate(records):
+        if row["idx"] != place:
+            yield Finding(f"record {row['idx']}", f"stands at place {place}")
+            break
+    ids = [_uuid(row["id"]) for row in records]
+    for double in {each for each in ids if ids.count(each) > 1} if len(set(ids)) != len(ids) else ():
+        yield Finding(f"record {double}", "is stored more than once")
+    latest = lag = 0
+    for row in records:
+        latest = max(latest, row["observed_at_us"])
+        lag = max(lag, latest - row["observed_at_us"])
+    expected = {"id": 1, "size": len(records), "latest_us": latest, "lag_us": lag}
+    if [{name: row[name] for name in expected} for row in heads] != [expected]:
+        yield Finding("head", f"is {heads}, the records say {expected}")
+
+
+def _pairs(records: list[Row], payloads: Mapping[UUID, Row]) -> Iterator[Finding]:
+    """Every record has its payload, every payload its record."""
+    ids = {_uuid(row["id"]) for row in records}
+    for missing in sorted(ids - payloads.keys()):
+        yield Finding(f"record {missing}", "has no payload")
+    for stray in sorted(payloads.keys() - ids):
+        yield Finding(f"payload {stray}", "has no record")
+
+
+def _columns(records: list[Row], payloads: Mapping[UUID, Row]) -> Iterator[Finding]:
+    """What the columns say, the bytes say too."""
+    for row in records:
+        payload = payloads.get(_uuid(row["id"]))
+        if payload is None:
+            continue
+        said = {"client_id": json.loads(payload["actor"]).get("client_id")}
+        made_by = json.loads(payload["meta"]).get("made_by", {})
+        if "digest" in made_by:
+            said["digest"] = bytes.fromhex(made_by["digest"])
+        if _is_answer(row):
+            output = json.loads(payload["output"])
+            said |= {"id": UUID(output["record"]), "model": output["model"], "version": output["version"]}
+            ids = [answer["id"] for answer in output["predictions"]]
+            if ids != [f"{output['record']}.{position}" for position in range(len(ids))]:
+                yield Finding(f"record {row['idx']}", f"its predictions call themselves {ids}")
+        stored = {**row, "id": _uuid(row["id"])}
+        for name, value in said.items():
+            if stored[name] != value:
+                yield Finding(
+                    f"record {row['idx']}", f"{name} is {stored[name]!r}, its payload says {value!r}"
+                )
+
+
+def _index(records: list[Row], payloads: Mapping[UUID, Row], predictions: list[Row]) -> Iterator[Finding]:
+    """The rows that lookups read are exactly those that the payloads give."""
+    expected = {
+        (row["idx"], position): derived
+        for row in records
+        if _is_answer(row) and _uuid(row["id"]) in payloads
+        for position, derived in enumerate(_derive(row, payloads[_uuid(row["id"])]))
+    }
+    stored = {(row.pop("idx"), row.pop("position")): row for row in predictions}
+    for place in sorted(expected.keys() | stored.keys()):
+        want, have = expected.get(place), stored.get(place)
+        where = f"prediction {place[0]}.{place[1]}"
+        if want is None or have is None:
+            yield Finding(where, "is missing" if have is None else "has nothing in any payload")
+            continue
+        for name, value in want.items():
+            if have[name] != value:
+                yield Finding(where, f"{name} is {have[name]!r}, the payload says {value!r}")
+
+
+def _derive(record: Row, payload: Row) -> Iterator[Row]:
+    """Read the rows off the exact bytes that went in and came out."""
+    instances = json.loads(payload["input"])["instances"]
+    answers = json.loads(payload["output"])["predictions"]
+    same = {name: record[name] for name in ("client_id", "model", "version", "observed_at_us")}
+    for position in range(max(len(instances), len(answers))):
+        answer = answers[position] if position < len(answers) else {}
+        asked = instances[position].get("reference") if position < len(instances) else "no such instance"
+        reference = answer.get("reference")
+        yield {
+            **same,
+            "reference": reference if reference == asked else f"asked {asked!r}, answered {reference!r}",
+            "label": answer.get("label"),
+            "score": _score(answer),
+        }
+
+
+def _score(answer: Row) -> float | None:
+    """Two classes: the probability; more: that of the answered label; a regressor: the value."""
+    if "probability" in answer:
+        return float(answer["probability"])
+    if "probabilities" in answer:
+        return float(answer["probabilities"][answer["label"]])
+    values = [value for name, value in answer.items() if name not in _NO_VALUE]
+    return float(values[0]) if len(values) == 1 else None
+
+
+def _answered(
+    records: list[Row], payloads: Mapping[UUID, Row], seen: Mapping[str, bytes]
+) -> Iterator[Finding]:
+    """Whatever a caller was answered is on record once, byte for byte."""
+    count: dict[UUID, int] = {}
+    for row in records:
+        count[_uuid(row["id"])] = count.get(_uuid(row["id"]), 0) + 1
+    for record_id, body in seen.items():
+        record = UUID(record_id)
+        if count.get(record, 0) != 1 or record not in payloads:
+            yield Finding(f"record {record}", f"was answered, and is stored {count.get(record, 0)} times")
+        elif bytes(payloads[record]["output"]) != body:
+            yield Finding(f"record {record}", "was answered with other bytes than are stored")
+
+
+def _is_answer(row: Row) -> bool:
+    return bool(row["kind"] == _PREDICTION and row["status"] == _ANSWERED)
+
+
+def _uuid(value: UUID | bytes) -> UUID:
+    return value if isinstance(value, UUID) else UUID(bytes=value)

@@ -1,0 +1,63 @@
+"""The world the tests live in: one service per database for the session, and an audit after every test that wrote."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+
+from tests import auditor
+from tests.postgres import Postgres
+from tests.service import Caller, Service, running
+
+DATABASES = ("sqlite", "postgresql")
+
+
+@pytest.fixture(scope="session")
+def short_folder() -> Iterator[Path]:
+    """Make a folder whose path leaves room for the names of unix sockets (107 bytes)."""
+    with TemporaryDirectory(prefix="onrecord-") as folder:
+        yield Path(folder)
+
+
+@pytest.fixture(scope="session")
+def postgres(short_folder: Path) -> Iterator[Postgres]:
+    """Run one PostgreSQL for the session; every user takes a database of its own in it."""
+    with Postgres(short_folder / "pg") as server:
+        yield server
+
+
+@pytest.fixture(scope="session", params=DATABASES)
+def service(request: pytest.FixtureRequest, short_folder: Path) -> Iterator[Service]:
+    """Run the whole service, once for every kind of database."""
+    url = None
+    if request.param == "postgresql":
+        url = request.getfixturevalue("postgres").new_database()
+    with running(short_folder / request.param, url) as service:
+        yield service
+
+
+@pytest.fixture
+def demo(service: Service) -> Iterator[Caller]:
+    """Sign in as an ordinary caller; afterwards the whole ledger is audited against every answer it got."""
+    with service.caller("demo") as caller:
+        yield caller
+    assert auditor.audit(service.database_url, caller.seen) == []
+
+
+@pytest.fixture
+def admin(service: Service) -> Iterator[Caller]:
+    """Sign in with every scope there is; audited like everyone."""
+    with service.caller("admin") as caller:
+        yield caller
+    assert auditor.audit(service.database_url, caller.seen) == []
+
+
+def must_have(what: str) -> None:
+    """Skip where a program is not installed, and say so; fail where the run promised to have everything."""
+    if os.environ.get("ONRECORD_TEST_REQUIRE") == "all":
+        pytest.fail(f"{what} is missing, and ONRECORD_TEST_REQUIRE=all")
+    pytest.skip(f"{what} is not installed")

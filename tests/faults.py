@@ -1,0 +1,225 @@
+"""Faults on purpose: processes found and killed, and builds of the service that break a promise.
+
+Each crash test has to show first that it can fail. `python -m tests.faults <mutation> serve` is the real service with
+one thing wrong in its engine, supervisor and doors included; `Mutant` starts it where a `Service` starts the
+right one.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.postgres import Postgres
+from tests.service import ROOT, Service
+
+GONE_WITHIN_S = 5.0
+SERVER_DOWN_S = 0.8
+SLOW_COMMIT_S = 0.02  # long enough that under load a kill finds answers given and records not yet written
+
+
+def below(pid: int) -> Iterator[int]:
+    """Walk every process that this one started, and those that they started."""
+    children = Path(f"/proc/{pid}/task/{pid}/children")
+    try:
+        found = [int(word) for word in children.read_text().split()]
+    except (FileNotFoundError, ProcessLookupError):
+        return
+    for child in found:
+        yield child
+        yield from below(child)
+
+
+def command_of(pid: int) -> list[str]:
+    """Say what a process was started with; nothing for one that is gone."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text().split("\0")
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+
+
+def is_alive(pid: int) -> bool:
+    """Say whether a process still runs; a zombie does not, it only waits to be counted."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def engine_of(service: Service) -> int:
+    """Find the process that holds the pen: the one forked by the engine's parent, not that parent."""
+    assert service.process is not None
+    engines = [pid for pid in below(service.process.pid) if "engine" in command_of(pid)]
+    forked = [pid for pid in engines if not list(below(pid))]
+    assert len(engines) == 2, f"{len(engines)} engine processes, where a parent and its child were expected"
+    assert len(forked) == 1
+    return forked[0]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gap:
+    """From when on nothing could be recorded, up to when for certain, and when what was killed was there again."""
+
+    since: float
+    until: float
+    again: float
+
+
+def kill_engine(service: Service) -> Gap:
+    """Kill the process that holds the pen; the service itself makes that good."""
+    os.kill(engine_of(service), signal.SIGKILL)
+    at = time.monotonic()
+    return Gap(since=at, until=at, again=at)
+
+
+def restart_everything(service: Service) -> Gap:
+    """Kill the whole group at once and start again; nothing may live on, wherever it was started."""
+    assert service.process is not None
+    family = [service.process.pid, *below(service.process.pid)]
+    service.kill()
+    at = time.monotonic()
+    wait_until(lambda: not any(is_alive(pid) for pid in family), GONE_WITHIN_S)
+    service.start()
+    return Gap(since=at, until=at, again=at)
+
+
+def restart_server(postgres: Postgres, stop: Callable[[Postgres], None]) -> Gap:
+    """Stop PostgreSQL the hard way, leave it down for a while, and start it again."""
+    stop(postgres)
+    since = time.monotonic()
+    time.sleep(SERVER_DOWN_S)
+    until = time.monotonic()
+    postgres.start()
+    return Gap(since=since, until=until, again=time.monotonic())
+
+
+def kill_server(postgres: Postgres) -> None:
+    """Kill PostgreSQL's first process; the others notice and end, as they must before it can start again."""
+    first = int((postgres.data / "postmaster.pid").read_text().split()[0])
+    family = [first, *below(first)]
+    os.kill(first, signal.SIGKILL)
+    wait_until(lambda: not any(is_alive(pid) for pid in family), GONE_WITHIN_S)
+    # Where nobody collects orphans, as in many containers, a dead process keeps its number and its lock seems held.
+    (postgres.data / "postmaster.pid").unlink()
+    for lock in postgres.folder.glob(".s.PGSQL.*.lock"):
+        lock.unlink()
+
+
+def wait_until(claim: Callable[[], bool], within_s: float) -> None:
+    """Wait until a claim holds; fail when it does not come true in time."""
+    until = time.monotonic() + within_s
+    while not claim():
+        assert time.monotonic() < until, f"it did not come true within {within_s} s"
+        time.sleep(0.01)
+
+
+@contextmanager
+def traced(pid: int, file: Path) -> Iterator[Path]:
+    """Write down the system calls of a process and all its threads that sync, or write to files and sockets."""
+    calls = "fsync,fdatasync,pwrite64,write,sendto,sendmsg,writev"
+    command = ["strace", "-f", "-yy", "-s", "64", "-e", f"trace={calls}", "-o", str(file), "-p", str(pid)]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as strace:
+        wait_until(lambda: strace.pid in _tracers(pid) and len(_tracers(pid)) == 1, GONE_WITHIN_S)
+        yield file
+        strace.send_signal(signal.SIGINT)  # it lets go and ends
+
+
+def _tracers(pid: int) -> set[int]:
+    statuses = [path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/status")]
+    return {int(status.partition("TracerPid:")[2].split()[0]) for status in statuses}
+
+
+def order_of(trace: str) -> Iterator[str]:
+    """Read a trace as what P1 is about: when the WAL was written and synced, and when an answer left.
+
+    A sync counts from its end and an answer from its beginning, whatever another thread did between.
+    """
+    begun: dict[str, str] = {}
+    for line in trace.splitlines():
+        thread, _, call = line.partition(" ")
+        call = call.strip()
+        resumed = call.startswith("<... ")
+        if resumed:
+            call = begun.pop(thread)
+        elif call.endswith("<unfinished ...>"):
+            begun[thread] = call
+        if _is_answer(call) and not resumed:
+            yield "answered"
+        elif "-wal>" in call and thread not in begun:
+            yield "WAL synced" if "sync(" in call else "WAL written"
+
+
+def _is_answer(call: str) -> bool:
+    return "<UNIX" in call and '{\\"status\\":201' in call
+
+
+class Mutant(Service):
+    """The service with one thing wrong in it."""
+
+    def __init__(self, mutation: str, var: Path, database_url: str | None = None, **settings: str) -> None:
+        super().__init__(var, database_url, **settings)
+        self.mutation = mutation
+
+    def spawn(self, *arguments: str) -> subprocess.Popen[bytes]:
+        """Start the mutated build where the right one would be started."""
+        with (self.var / "log.txt").open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "tests.faults", self.mutation, *arguments],
+                cwd=ROOT,
+                env=self.environment,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        return self.process
+
+
+def answer_before_commit() -> None:
+    """Let answers leave first and write the records afterwards, as logging servers do (M1)."""
+    from api.committing import Committer
+    from db.ledger import Ledger
+
+    async def commit(self: Committer, group: Sequence[Any]) -> None:
+        def append(ledger: Ledger) -> None:
+            time.sleep(SLOW_COMMIT_S)
+            ledger.append([each.record for each in group])
+
+        self._desk.answer(each.answer for each in group)
+        await self.with_pen(append)
+
+    Committer._commit = commit  # type: ignore[method-assign]  # that is what a mutation is
+
+
+def commit_without_fsync() -> None:
+    """Let SQLite commit without syncing the WAL: nothing a killed process would miss, all that a power cut takes."""
+    from db import sqlite
+
+    pragmas = {pragma: (wanted, expected) for pragma, wanted, expected in sqlite._PEN}
+    pragmas["synchronous"] = ("NORMAL", 1)
+    sqlite._PEN = tuple((pragma, *values) for pragma, values in pragmas.items())
+
+
+def main(mutation: str, arguments: Sequence[str]) -> None:
+    """Be the mutated service; its supervisor starts its parts from here, too."""
+    from api import __main__, supervisor
+
+    MUTATIONS[mutation]()
+    supervisor._ONRECORD = (sys.executable, "-m", "tests.faults", mutation)  # type: ignore[assignment]  # same shape
+    __main__.main(list(arguments), prog_name="python -m api")
+
+
+MUTATIONS: dict[str, Callable[[], None]] = {
+    "answer-before-commit": answer_before_commit,
+    "commit-without-fsync": commit_without_fsync,
+}
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2:])

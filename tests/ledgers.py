@@ -1,0 +1,99 @@
+"""Ledgers to test with: fresh ones of both kinds, and records whose columns and bytes agree."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from db import migrate
+from db.engine import open_pen
+from db.ledger import Ledger
+from db.records import Kind, PredictionRow, Record, new_id, prediction_id
+
+DATABASES = ("sqlite", "postgresql")
+NOON_US = 1_795_176_000_000_000  # 20 Nov 2026
+
+
+def fresh(kind: str, request: pytest.FixtureRequest, folder: Path) -> str:
+    """Make an empty ledger of this kind and return its URL."""
+    if kind == "postgresql":
+        return str(request.getfixturevalue("postgres").new_ledger())
+    url = f"sqlite:///{folder}/ledger.db"
+    migrate.upgrade(url)
+    return url
+
+
+@contextmanager
+def writing(url: str, deadline_s: float = 5.0) -> Iterator[Ledger]:
+    """Hold the pen for a while."""
+    engine = open_pen(url, deadline_s)
+    try:
+        yield Ledger(engine, deadline_s)
+    finally:
+        engine.dispose()
+
+
+def predicted(
+    *rows: tuple[str | None, str | None, float],
+    at_us: int = NOON_US,
+    client_id: str = "demo-a",
+    model: str = "income",
+    version: str = "1",
+) -> Record:
+    """Make the record of one request; every row is (reference, label, score), a row without label is a number."""
+    record_id = new_id(at_us)
+    rows = rows or ((None, "<=50K", 0.25),)
+    content = {
+        "record": str(record_id),
+        "model": model,
+        "version": version,
+        "predictions": [_shown(prediction_id(record_id, at), *row) for at, row in enumerate(rows)],
+    }
+    instances = [{"age": 50} | ({"reference": reference} if reference else {}) for reference, _, _ in rows]
+    return Record(
+        id=record_id,
+        kind=Kind.PREDICTION,
+        observed_at_us=at_us,
+        client_id=client_id,
+        model=model,
+        version=version,
+        digest=bytes(32),
+        status=201,
+        input=json.dumps({"instances": instances}).encode(),
+        output=json.dumps(content).encode(),
+        actor=json.dumps({"client_id": client_id}).encode(),
+        meta=json.dumps({"made_by": {"digest": bytes(32).hex()}}).encode(),
+        rows=_rows(rows),
+    )
+
+
+def changed(client_id: str = "admin-a", at_us: int = NOON_US) -> Record:
+    """Make the record of a change of current state."""
+    return Record(
+        id=new_id(at_us),
+        kind=Kind.CLIENT,
+        observed_at_us=at_us,
+        client_id=client_id,
+        status=200,
+        input=b'{"change": "client.add"}',
+        output=b"{}",
+        actor=json.dumps({"client_id": client_id}).encode(),
+        meta=b"{}",
+    )
+
+
+def _shown(name: str, reference: str | None, label: str | None, score: float) -> dict[str, Any]:
+    answer = {"price": score} if label is None else {"label": label, "probability": score}
+    return {"id": name} | ({"reference": reference} if reference else {}) | answer | {"warnings": []}
+
+
+def _rows(rows: Sequence[tuple[str | None, str | None, float]]) -> tuple[PredictionRow, ...]:
+    return tuple(
+        PredictionRow(position=at, reference=reference, label=label, score=score)
+        for at, (reference, label, score) in enumerate(rows)
+    )

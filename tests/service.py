@@ -1,0 +1,186 @@
+"""The whole service as its users meet it: real processes, a real port, real tokens. Speaks in verbs of the domain."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+ROOT = Path(__file__).parent.parent
+READY_WITHIN_S = 30
+
+
+def free_port() -> int:
+    """Find a port that nobody listens on right now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@dataclass
+class Caller:
+    """A client with its token, who remembers every answer it got: what the auditor holds the service to."""
+
+    url: str
+    client_id: str
+    client_secret: str
+    seen: dict[str, bytes] = field(default_factory=dict)
+    http: httpx.Client = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.http = httpx.Client(base_url=self.url, timeout=30)
+        self.sign_in()
+
+    def __enter__(self) -> Caller:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.http.close()
+
+    def sign_in(self, scope: str | None = None) -> dict[str, Any]:
+        """Get a token and use it from now on."""
+        form = {"grant_type": "client_credentials"} | ({"scope": scope} if scope else {})
+        answer = httpx.post(f"{self.url}/oauth/token", data=form, auth=(self.client_id, self.client_secret))
+        answer.raise_for_status()
+        self.http.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
+        return dict(answer.json())
+
+    def predict(self, model: str, *instances: Mapping[str, Any], **body: Any) -> httpx.Response:
+        """Ask a model; a 201 is remembered byte for byte."""
+        return self.send(model, json.dumps({"instances": list(instances), **body}).encode())
+
+    def send(self, model: str, body: bytes, **headers: str) -> httpx.Response:
+        """Send exact bytes to a model."""
+        answer = self.http.post(
+            f"/v1/models/{model}/predictions",
+            content=body,
+            headers={"Content-Type": "application/json", **headers},
+        )
+        if answer.status_code == 201:
+            self.seen[answer.json()["record"]] = answer.content
+        return answer
+
+    def find(self, **query: Any) -> list[dict[str, Any]]:
+        """Follow every page of a search."""
+        found: list[dict[str, Any]] = []
+        while True:
+            answer = self.http.get("/v1/predictions", params=query)
+            assert answer.status_code == 200, answer.text
+            found += answer.json()["predictions"]
+            if "next" not in answer.json():
+                return found
+            query["cursor"] = answer.json()["next"]
+
+
+class Service:
+    """One deployment under a folder: set up once, started and killed as often as a test likes."""
+
+    def __init__(self, var: Path, database_url: str | None = None, **settings: str) -> None:
+        self.var = var
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}{settings.get('ONRECORD_ROOT_PATH', '')}"
+        self.database_url = database_url or f"sqlite:///{var / 'onrecord.db'}"
+        self.environment = {
+            **{name: value for name, value in os.environ.items() if not name.startswith("ONRECORD_")},
+            "ONRECORD_VAR": str(var),
+            "DATABASE_URL": self.database_url,
+            "ONRECORD_PORT": str(self.port),
+            "ONRECORD_DOORS": "1",
+            **settings,
+        }
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def command(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Run `python -m api …` to its end."""
+        done = subprocess.run(
+            [sys.executable, "-m", "api", *arguments],
+            cwd=ROOT,
+            env=self.environment,
+            text=True,
+            capture_output=True,
+            check=False,
+            timeout=120,
+        )
+        assert done.returncode == 0 or not check, done.stderr
+        return done
+
+    def set_up(self) -> Service:
+        """Create keys, database, versions and the two clients."""
+        self.command("setup")
+        return self
+
+    def start(self) -> Service:
+        """Start everything and wait until a prediction could be answered."""
+        self.spawn("serve")
+        self.wait_until_ready()
+        return self
+
+    def spawn(self, *arguments: str) -> subprocess.Popen[bytes]:
+        """Start a command that keeps running, in a process group of its own."""
+        with (self.var / "log.txt").open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "api", *arguments],
+                cwd=ROOT,
+                env=self.environment,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        return self.process
+
+    def wait_until_ready(self) -> None:
+        """Wait until all checks hold; say what the service said if they never do."""
+        last = "no answer"
+        until = time.monotonic() + READY_WITHIN_S
+        while time.monotonic() < until:
+            with contextlib.suppress(httpx.HTTPError):
+                answer = httpx.get(f"http://127.0.0.1:{self.port}/health/ready", timeout=2)
+                last = answer.text
+                if answer.status_code == 200:
+                    return
+            time.sleep(0.05)
+        raise AssertionError(f"not ready: {last}\n{self.log()[-4000:]}")
+
+    def log(self) -> str:
+        """Read all that the service said."""
+        return (self.var / "log.txt").read_text(errors="replace")
+
+    def stop(self) -> int:
+        """End it kindly and say how it ended."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(timeout=40)
+
+    def kill(self) -> None:
+        """Kill every process of it at once, as a power cut would."""
+        if self.process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+
+    def caller(self, name: str = "demo") -> Caller:
+        """Sign in as one of the two clients that setup made."""
+        client = json.loads((self.var / "clients" / f"{name}.json").read_text())
+        return Caller(self.url, client["client_id"], client["client_secret"])
+
+
+@contextlib.contextmanager
+def running(var: Path, database_url: str | None = None, **settings: str) -> Iterator[Service]:
+    """Set a service up and run it for the length of a block."""
+    var.mkdir(parents=True, exist_ok=True)
+    service = Service(var, database_url, **settings).set_up()
+    try:
+        yield service.start()
+    finally:
+        service.kill()

@@ -1,0 +1,160 @@
+"""The engine without doors: who gets which answer, and what is on record before it leaves."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import pytest
+
+from api import wire
+from api.settings import Settings
+from db.ledger import Ledger
+from tests.engines import (
+    Slow,
+    engine_in_thread,
+    is_recorded,
+    price,
+    recorded,
+    wait_for,
+)
+
+pytest_plugins = ("tests.deployments",)
+
+
+def test_everybody_gets_their_own_answer(settings: Settings) -> None:
+    """Requests that wait together are predicted together, and each is answered from its own rows."""
+    with engine_in_thread(settings) as door:
+        numbers = [door.send("housing", {"age": age}) for age in range(2, 100)]
+        answers = door.receive(*numbers)
+
+    assert [each.status for each in answers] == [201] * 98
+    for age, answer in zip(range(2, 100), answers, strict=True):
+        assert price(age) == pytest.approx(answer.content["predictions"][0]["price"], abs=1e-3)
+
+
+def test_ids_and_references_come_back_in_order(settings: Settings) -> None:
+    """A prediction is named by its record and its place, and carries the reference its instance came with."""
+    with engine_in_thread(settings) as door:
+        number = door.send(
+            "housing", {"age": 50, "reference": "b"}, {"age": 75}, {"age": 100, "reference": "a"}
+        )
+        answer = door.receive(number)[0].content
+
+    record = str(door.records[number])
+    assert {"record", "model", "version", "predictions"} == set(answer)
+    assert (record, "housing", "1") == (answer["record"], answer["model"], answer["version"])
+    assert [f"{record}.{place}" for place in range(3)] == [each["id"] for each in answer["predictions"]]
+    assert [each.get("reference") for each in answer["predictions"]] == ["b", None, "a"]
+
+
+@pytest.mark.parametrize(
+    ("model", "members"),
+    [
+        ("housing", {"id", "price", "warnings"}),
+        ("income", {"id", "label", "probability", "warnings"}),
+        ("iris", {"id", "label", "probabilities", "warnings"}),
+    ],
+)
+def test_each_kind_of_model_answers_in_its_own_form(
+    settings: Settings, model: str, members: set[str]
+) -> None:
+    """A regressor answers its target, two classes one probability, more classes one for each."""
+    manifest = json.loads((settings.store / model / "1" / "manifest.json").read_text())
+    with engine_in_thread(settings) as door:
+        answer = door.predict(model, manifest["golden"]["instances"][0])
+
+    assert members == set(answer.content["predictions"][0])
+
+
+def test_the_record_holds_the_exact_bytes(settings: Settings) -> None:
+    """What is on record is the request's bytes as they came and the answer's bytes as they left."""
+    body = b'{ "instances" : [ {"age": 5e1} ] }'
+    with engine_in_thread(settings) as door:
+        number = door.send_body("housing", body, scope="predict")
+        answer = door.receive(number)[0]
+
+    found = recorded(settings, door.records[number])
+    assert (body, answer.body, 201) == (found.input, found.output, found.status)
+    assert json.loads(found.actor) == {"client_id": "tester", "jti": "t-1", "scope": "predict"}
+    meta = json.loads(found.meta)
+    assert meta["alias"] == "champion"
+    assert found.digest is not None
+    assert found.digest.hex() == meta["digest"]
+    assert meta["received_at_us"] <= found.observed_at_us <= meta["predicted_at_us"]
+
+
+def test_no_byte_leaves_before_the_record_is_durable(settings: Settings) -> None:
+    """While the ledger has not returned, nobody is answered; when it has, everybody is."""
+    ledgers: list[Slow] = []
+
+    def slow(ledger: Ledger) -> Slow:
+        ledgers.append(Slow(ledger))
+        return ledgers[0]
+
+    with engine_in_thread(settings, slow) as door:
+        number = door.send("housing", {"age": 50})
+        wait_for(lambda: ledgers[0].groups == [1])
+        with pytest.raises(TimeoutError):
+            door.receive(number, within_s=0.5)
+        assert not is_recorded(settings, door.records[number])
+        ledgers[0].gate.set()
+
+        assert door.receive(number)[0].status == 201
+    assert is_recorded(settings, door.records[number])
+
+
+def test_whatever_waits_is_committed_together(settings: Settings) -> None:
+    """Requests that come while the ledger writes are one group when it is done: no timer, no group of one."""
+    ledgers: list[Slow] = []
+
+    def slow(ledger: Ledger) -> Slow:
+        ledgers.append(Slow(ledger))
+        return ledgers[0]
+
+    with engine_in_thread(settings, slow) as door:
+        first = door.send("housing", {"age": 1})
+        wait_for(lambda: ledgers[0].groups == [1])
+        others = [door.send("housing", {"age": age}) for age in range(2, 42)]
+        time.sleep(0.5)
+        ledgers[0].gate.set()
+        door.receive(first, *others)
+
+    assert ledgers[0].groups == [1, 40]
+
+
+def test_bad_values_cost_only_their_own_request(settings: Settings) -> None:
+    """A request the version cannot take gets a recorded 422 that names every culprit; its neighbours get answers."""
+    with engine_in_thread(settings) as door:
+        good = [door.send("housing", {"age": 50}) for _ in range(5)]
+        bad = door.send("housing", {"age": 50}, {"age": "fifty"}, {"age": True}, {})
+        good += [door.send("housing", {"age": 75}) for _ in range(5)]
+        answer = door.receive(bad)[0]
+
+        assert [each.status for each in door.receive(*good)] == [201] * 10
+    assert (answer.status, answer.problem) == (422, "invalid-features")
+    assert [f"/instances/{row}/age" for row in (1, 2, 3)] == [
+        each["pointer"] for each in answer.content["errors"]
+    ]
+    assert answer.content["record"] == str(door.records[bad])
+    assert answer.body == recorded(settings, door.records[bad]).output
+
+
+def test_ten_thousand_rows_are_one_record(settings: Settings) -> None:
+    """A request larger than a group is still taken, answered in order, and one record."""
+    with engine_in_thread(settings) as door:
+        answer = door.predict("housing", *({"age": age % 90 + 1} for age in range(10_000)))
+
+    prices = [each["price"] for each in answer.content["predictions"]]
+    assert [price(age % 90 + 1) for age in range(10_000)] == pytest.approx(prices, abs=1e-3)
+
+
+def test_frames_may_arrive_in_any_pieces() -> None:
+    """Cutting the stream anywhere gives the same frames."""
+    stream = b"".join(wire.encode(number, {"do": "x" * number}, b"b" * number) for number in range(5))
+    whole = wire.Splitter(100).feed(stream)
+    splitter = wire.Splitter(100)
+    pieces = [frame for byte in stream for frame in splitter.feed(bytes([byte]))]
+
+    assert len(whole) == 5
+    assert whole == pieces

@@ -1,0 +1,158 @@
+"""Tables come to be through migrations only, and a service never runs on another schema than its own."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import psycopg
+import pytest
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from sqlalchemy import Connection
+
+from db import migrate
+from db.engine import StorageUnavailable, open_pen, open_reader, reading
+from db.tables import metadata
+from tests.postgres import Postgres, plain
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Name an empty database."""
+    if request.param == "postgresql":
+        server: Postgres = request.getfixturevalue("postgres")
+        return server.new_database()
+    return f"sqlite:///{tmp_path}/ledger.db"
+
+
+def sql(url: str, statement: str) -> None:
+    """Run one statement past everything of ours."""
+    if url.startswith("sqlite"):
+        with sqlite3.connect(url.removeprefix("sqlite:///")) as file:
+            file.execute(statement)
+        file.close()
+    else:
+        with psycopg.connect(plain(url)) as server:
+            server.execute(statement.encode())
+
+
+def alembic(url: str, step: str) -> None:
+    """Let Alembic itself go down, as a person at its command line would."""
+    engine = open_pen(url)
+    config = Config()
+    config.set_main_option("script_location", str(Path(migrate.__file__).parent.parent / "migrations"))
+    try:
+        with engine.begin() as connection:
+            config.attributes["connection"] = connection
+            command.downgrade(config, step)
+    finally:
+        engine.dispose()
+
+
+def differences(connection: Connection) -> list[object]:
+    """Compare what is there with db.tables; alembic's own table is not ours."""
+    return list(compare_metadata(MigrationContext.configure(connection), metadata))
+
+
+def test_upgrading_an_empty_database_gives_the_tables_of_the_code(url: str) -> None:
+    """After the migrations, no table, column, type or index differs from db.tables."""
+    migrate.upgrade(url)
+
+    engine = open_reader(url)
+    with reading(engine) as connection:
+        found = differences(connection)
+    engine.dispose()
+    assert found == []
+
+
+def test_a_difference_would_be_seen(url: str) -> None:
+    """The comparison is not blind: a missing index, a missing column and another type are each found."""
+    migrate.upgrade(url)
+    sql(url, "DROP INDEX prediction_by_label")
+    sql(url, "ALTER TABLE version DROP COLUMN registered_at_us")
+
+    engine = open_reader(url)
+    with reading(engine) as connection:
+        found = {str(each[0]) for each in differences(connection)}  # type: ignore[index]
+    engine.dispose()
+
+    assert found == {"add_index", "add_column"}
+
+
+def test_upgrading_twice_changes_nothing(url: str) -> None:
+    """A database that is up to date stays at the same revision."""
+    migrate.upgrade(url)
+    migrate.upgrade(url)
+
+    assert migrate.head() == migrate.current(url)
+
+
+def test_an_empty_database_is_refused_with_the_command_that_helps(url: str) -> None:
+    """A database without tables is behind: the refusal names both revisions and the command."""
+    with pytest.raises(migrate.SchemaMismatch, match=r"none.*needs 0001.*python -m api migrate"):
+        migrate.check(url)
+
+
+def test_a_database_that_is_ahead_is_refused(url: str) -> None:
+    """Older code does not run on a newer schema."""
+    migrate.upgrade(url)
+    sql(url, "UPDATE alembic_version SET version_num = '9999'")
+
+    with pytest.raises(migrate.SchemaMismatch, match=r"9999.*needs 0001"):
+        migrate.check(url)
+
+
+def test_a_database_at_the_right_revision_is_accepted(url: str) -> None:
+    """After an upgrade there is nothing to complain about."""
+    migrate.upgrade(url)
+
+    migrate.check(url)
+
+
+def test_a_missing_file_is_an_empty_database(tmp_path: Path) -> None:
+    """Asking for the revision of a file that is not there creates nothing."""
+    assert migrate.current(f"sqlite:///{tmp_path}/none.db") is None
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_server_that_is_not_there_is_not_an_empty_database(tmp_path: Path) -> None:
+    """No PostgreSQL is a failure, never "no revision yet"."""
+    with pytest.raises(StorageUnavailable):
+        migrate.current(f"postgresql+psycopg://postgres@/x?host={tmp_path}")
+
+
+def test_a_ledger_with_records_refuses_to_downgrade(url: str) -> None:
+    """What was answered for is never dropped by a migration."""
+    migrate.upgrade(url)
+    sql(url, "UPDATE head SET size = 1")
+
+    with pytest.raises(RuntimeError, match="never dropped"):
+        alembic(url, "base")
+    assert migrate.current(url) == "0001"
+
+
+def test_an_empty_ledger_can_be_taken_down_and_up_again(url: str) -> None:
+    """Without records, going down leaves nothing behind that would be in the way of going up."""
+    migrate.upgrade(url)
+    alembic(url, "base")
+    migrate.upgrade(url)
+
+    assert migrate.current(url) == migrate.head()
+
+
+def test_a_migration_that_fails_leaves_the_database_as_it_was(url: str) -> None:
+    """All of an upgrade happens or nothing does."""
+    sql(url, "CREATE TABLE alias (in_the_way INTEGER)")
+
+    with pytest.raises(Exception, match="alias"):
+        migrate.upgrade(url)
+
+    engine = open_reader(url)
+    with reading(engine) as connection:
+        tables = MigrationContext.configure(connection)
+        assert tables.get_current_revision() is None
+        assert not connection.dialect.has_table(connection, "head")
+    engine.dispose()
