@@ -1,0 +1,199 @@
+"""How a search finds its rows without reading everything: which index it walks, and between which places.
+
+An index on equal columns that ends in (idx, position) gives "newest first" by being walked backwards, however long
+the ledger is. A search for which there is no such index is split where a column has few values, one walk for each.
+What remains (a range of scores, several filters at once) is first counted: the rare is collected and sorted, the
+common is met soon enough on any walk back through time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Connection,
+    Row,
+    Select,
+    Subquery,
+    and_,
+    func,
+    literal,
+    select,
+    tuple_,
+)
+
+from db.tables import head, prediction, record
+
+if TYPE_CHECKING:
+    from db.lookups import Filter
+
+_RARE = 20_000  # index entries: counted in 2 ms, collected and sorted in 15
+_FEW = 32  # clients of a search across all of them: one walk each, about a millisecond
+_VALUES = (("reference",), ("label",), ("model", "version"))  # that have an index, the most telling first
+_HIDDEN = frozenset({"reference", "label", "model", "version", "score"})
+
+Span = tuple[int | None, tuple[int, int] | None]  # idx above, (idx, position) below; both ends excluded
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Walk:
+    """What one index answers of a search: the filter's names that it covers, and how to walk it from end to end.
+
+    `newest_first`: every entry of the walk is in the order of a page.
+    """
+
+    covers: frozenset[str]
+    conditions: Sequence[ColumnElement[bool]]
+    order: Sequence[ColumnElement[Any]]
+    newest_first: bool = False
+
+
+def branches(connection: Connection, wanted: Filter) -> list[Filter]:
+    """Split a search where an index gives newest first only for each value of another column apart."""
+    found = [wanted]
+    if wanted.version is not None and wanted.model is None:
+        models = _values(connection, prediction.c.model)
+        found = [replace(each, model=model) for each in found for model in models]
+    if wanted.model is not None and wanted.version is None and wanted.reference is None:
+        versions = _values(connection, prediction.c.version, prediction.c.model == wanted.model)
+        found = [replace(each, version=version) for each in found for version in versions]
+    return [part for each in found for part in _by_client(connection, each)]
+
+
+def _by_client(connection: Connection, wanted: Filter) -> list[Filter]:
+    """Split a search across clients where that puts what is too much to be sorted in order."""
+    given = [names for names in _VALUES if all(getattr(wanted, name) is not None for name in names)]
+    alone = len(given) == 1 and wanted.score_min is None and wanted.score_max is None
+    if wanted.client_id is not None or not alone or _is_rare(connection, next(_walks(connection, wanted))):
+        return [wanted]
+    clients = _values(connection, prediction.c.client_id)
+    return [replace(wanted, client_id=client) for client in clients] if len(clients) <= _FEW else [wanted]
+
+
+def _values(connection: Connection, column: Column[str], *given: ColumnElement[bool]) -> list[str]:
+    """Read the different values of an index column, one seek each, however many rows there are."""
+    found = select(func.min(column).label("value")).where(*given).cte("found", recursive=True)
+    following = select(func.min(column)).where(*given, column > found.c.value).scalar_subquery()
+    found = found.union_all(select(following).where(found.c.value.is_not(None)))
+    return list(connection.scalars(select(found.c.value).where(found.c.value.is_not(None))))
+
+
+def span(connection: Connection, wanted: Filter, after: tuple[int, int] | None) -> Span:
+    """Turn times and the end of the last page into the places that a walk may stay between.
+
+    Records are appended in nearly the order of their times: `lag_us` is the most that any came behind the latest
+    before it. So all that stands before a record older than `from_us` by more than that is older than `from_us`
+    too, and all that stands behind one younger than `to_us` by more than that is younger.
+    """
+    idx, time = record.c.idx, record.c.observed_at_us
+    lag = select(head.c.lag_us).where(head.c.id == 1).scalar_subquery()
+    above, below = None, after
+    if wanted.from_us is not None:
+        older = select(idx).where(time < wanted.from_us - lag).order_by(time.desc(), idx.desc())
+        above = connection.scalar(older.limit(1))
+    if wanted.to_us is not None:
+        younger = select(idx).where(time > wanted.to_us + lag).order_by(time, idx)
+        end = connection.scalar(younger.limit(1))
+        if end is not None and (below is None or (end, 0) < below):
+            below = (end, 0)
+    return above, below
+
+
+def page(connection: Connection, wanted: Filter, within: Span, limit: int) -> Sequence[Row[Any]]:
+    """Read one page of one branch; the rest of each row is joined to the page, not to everything before it."""
+    entries = _entries(connection, wanted)
+    c, (above, below) = entries.selected_columns, within
+    if above is not None:
+        entries = entries.where(c.idx > above)
+    if below is not None:  # one upper bound only: given two, SQLite takes a worse index
+        entries = entries.where(tuple_(c.idx, c.position) < tuple_(literal(below[0]), literal(below[1])))
+    found = entries.order_by(c.idx.desc(), c.position.desc()).limit(limit).subquery()
+    rows = select(prediction, record.c.id).select_from(found).join(prediction, _same(found))
+    rows = rows.join(record, record.c.idx == found.c.idx)
+    return connection.execute(rows.order_by(found.c.idx.desc(), found.c.position.desc())).all()
+
+
+def _entries(connection: Connection, wanted: Filter) -> Select[int, int]:
+    """Select the places of all matches, such that walking one index gives them."""
+    walks = list(_walks(connection, wanted))
+    place = (prediction.c.idx, prediction.c.position)
+    ordered = next((walk.covers for walk in walks if walk.newest_first), frozenset[str]())
+    if len(walks) == 1 and ordered:
+        walks = []
+    for walk in walks:
+        if _is_rare(connection, walk):
+            rare = select(*place).where(*walk.conditions).order_by(*walk.order).limit(_RARE).subquery()
+            entries = select(rare.c.idx, rare.c.position)
+            if walk.covers >= {
+                each.name for each in fields(wanted) if getattr(wanted, each.name) is not None
+            }:
+                return entries
+            return entries.join(prediction, _same(rare)).where(*_conditions(wanted, ()))
+    return select(*place).where(*_conditions(wanted, _HIDDEN - ordered))
+
+
+def _walks(connection: Connection, wanted: Filter) -> Iterator[_Walk]:
+    """List what single indexes say about a search, the most telling first.
+
+    Ordering by the index and limiting keeps both databases from planning anything else than to walk it.
+    """
+    c, place = prediction.c, (prediction.c.idx, prediction.c.position)
+    mine = [] if wanted.client_id is None else [c.client_id == wanted.client_id]
+    whose = {"client_id"} if mine else set[str]()
+    for names in _VALUES:
+        if all(getattr(wanted, name) is not None for name in names):
+            yield _Walk(
+                covers=frozenset({*names, *whose}),
+                conditions=[*(c[name] == getattr(wanted, name) for name in names), *mine],
+                order=[*(c[name] for name in names), c.client_id, *place],
+                newest_first=bool(mine),
+            )
+    if wanted.has_outcome:
+        conditions = [c.outcome_idx.is_not(None), *mine]
+        covers = frozenset({"has_outcome", *whose})
+        yield _Walk(
+            covers=covers, conditions=conditions, order=[c.client_id, *place], newest_first=bool(mine)
+        )
+    if in_range := _range(c.score, wanted.score_min, wanted.score_max):
+        covers = frozenset({"score_min", "score_max", *whose})
+        if mine:
+            yield _Walk(covers=covers, conditions=[*mine, *in_range], order=[c.client_id, c.score, *place])
+        elif len(clients := _values(connection, c.client_id)) <= _FEW:
+            yield _Walk(covers=covers, conditions=[c.client_id.in_(clients), *in_range], order=[])
+
+
+def _is_rare(connection: Connection, walk: _Walk) -> bool:
+    """Count the entries of a walk, but not for long."""
+    entries = select(literal(1)).where(*walk.conditions).order_by(*walk.order).limit(_RARE + 1).subquery()
+    return connection.scalars(select(func.count()).select_from(entries)).one() <= _RARE
+
+
+def _same(found: Subquery) -> ColumnElement[bool]:
+    return and_(prediction.c.idx == found.c.idx, prediction.c.position == found.c.position)
+
+
+def _conditions(wanted: Filter, hidden: Collection[str]) -> list[ColumnElement[bool]]:
+    """Spell the whole filter in SQL: exact comparison only, in which case and accents count.
+
+    A hidden column is compared as an expression, for which there is no index: a walk must not be left for it.
+    """
+    c = prediction.c
+    found = [
+        (c[name].concat("") if name in hidden else c[name]) == getattr(wanted, name)
+        for name in ("client_id", "model", "version", "reference", "label")
+        if getattr(wanted, name) is not None
+    ]
+    score = c.score + literal(0.0) if "score" in hidden else c.score
+    found += _range(score, wanted.score_min, wanted.score_max)
+    found += _range(c.observed_at_us, wanted.from_us, wanted.to_us)
+    if wanted.has_outcome is not None:
+        found.append(c.outcome_idx.is_not(None) if wanted.has_outcome else c.outcome_idx.is_(None))
+    return found
+
+
+def _range(column: ColumnElement[Any], low: float | None, high: float | None) -> list[ColumnElement[bool]]:
+    return [*([column >= low] if low is not None else []), *([column <= high] if high is not None else [])]
