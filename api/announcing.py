@@ -12,8 +12,8 @@ from api.settings import Settings
 
 PATIENCE_S = 30.0
 LINES = """\
-TOKEN=$(curl -s -u "$(sed -E 's/.*"client_id": ?"([^"]+)","client_secret": ?"([^"]+)".*/\\1:\\2/' {file})" \
--d grant_type=client_credentials {url}/oauth/token | sed -E 's/.*"access_token": ?"([^"]+)".*/\\1/')
+TOKEN=$(curl -s -K {file} -d grant_type=client_credentials {url}/oauth/token \
+| sed 's/.*"access_token":"\\([^"]*\\)".*/\\1/')
 curl -s -H "Authorization: Bearer $TOKEN" -H 'Content-Type: application/json' \
 -d '{{"instances":[{{"age":50,"reference":"house-1"}}]}}' {url}/v1/models/housing/predictions
 curl -s -H "Authorization: Bearer $TOKEN" '{url}/v1/predictions?reference=house-1&limit=1'"""
@@ -56,7 +56,7 @@ class Announcement:
         self._out.print(f"OnRecord answers at [bold]{url}[/bold]")
         if self._settings.docs:
             self._out.print(f"the console is at  [bold]{url}/docs[/bold]")
-        file = self._settings.client_file("demo")
+        file = self._settings.client_file("demo").with_suffix(".curl")
         if file.exists():
             self._out.print("get a token, predict the price of a house, look it up:\n")
             self._out.print(LINES.format(file=file, url=url) + "\n", markup=False)

@@ -124,7 +124,8 @@ def _time(text: str | None) -> int | None:
 
 
 def _before(text: str | None) -> int | None:
-    return None if text is None else times.read_us(text) - 1  # the database takes both ends of a range as inside
+    # The database takes both ends of a range as inside.
+    return None if text is None else times.read_us(text) - 1
 
 
 def _shown(found: FoundPrediction) -> dict[str, Any]:

@@ -46,7 +46,6 @@ PROBLEMS: Mapping[str, Kind] = {
     "invalid-features": Kind(422, "The model cannot take these values", "The request matches the contract, but this version cannot take it. `errors` names every culprit. The request is on record."),
     "internal": Kind(500, "The service failed", "A fault of ours; it was logged with the request's id. Nothing was given away that is not on record."),
     "prediction-failed": Kind(500, "The model failed", "The model raised an error or gave no finite answer. The request is on record, under the id in `record`."),
-    "method-unknown": Kind(501, "Method unknown", "The method is none this service has ever heard of."),
     "audit-unavailable": Kind(503, "The answer cannot be recorded", "No prediction is given that cannot be recorded. Ask again after Retry-After seconds."),
     "engine-unavailable": Kind(503, "The engine does not answer", "Predictions pause; reading goes on. Ask again after Retry-After seconds. If `record` is given, that id may be on record: look it up."),
     "overloaded": Kind(503, "Too many requests are waiting", "The queue is full, nothing was recorded. Ask again after Retry-After seconds."),

@@ -85,8 +85,14 @@ def _add_client(settings: Settings, name: str, scope: str) -> Iterator[str]:
 
 
 def write_client(path: Path, added: dict[str, Any]) -> None:
-    """Keep a new client's secret for scripts: one line of JSON, mode 0600."""
+    """Keep a new client's secret for scripts, mode 0600: as one line of JSON, and as a file for `curl -K`.
+
+    With `-K` the secret stands neither in the shell's history nor in the list of processes.
+    """
     kept = {member: added[member] for member in ("client_id", "client_secret", "scope")}
+    for_curl = path.with_suffix(".curl")
+    for_curl.unlink(missing_ok=True)
+    keys.write_private(for_curl, f'user = "{kept["client_id"]}:{kept["client_secret"]}"\n'.encode())
     keys.write_private(path, orjson.dumps(kept) + b"\n")
 
 

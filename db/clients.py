@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, Row, delete, insert, select, update
 
-from db.engine import reading
+from db.engine import is_storable, reading
 from db.tables import client as client_table
 from db.tables import client_secret
 
@@ -123,6 +123,8 @@ def authenticate(engine: Engine, client_id: str, secret: str, now_us: int) -> Cl
     The work is the same for an unknown client, a disabled one and a wrong secret, so that time tells nothing.
     """
     given = _digest(secret)
+    if not is_storable(client_id):
+        client_id = ""  # nobody's
     who = select(client_table).where(client_table.c.client_id == client_id)
     kept = select(client_secret.c.hash, client_secret.c.expires_at_us).where(
         client_secret.c.client_id == client_id

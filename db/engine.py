@@ -71,7 +71,19 @@ def reading(engine: Engine) -> Iterator[Connection]:
         with engine.connect() as connection:
             yield connection
     except SQLAlchemyError as error:
-        raise StorageUnavailable(str(error.__cause__ or error)) from error
+        raise StorageUnavailable(reason(error)) from error
+
+
+def reason(error: Exception) -> str:
+    """Say what the driver said, without the statement and its values."""
+    return str(error.__cause__ or error).partition("\n")[0]
+
+
+def is_storable(text: str) -> bool:
+    """Say whether text could be in a database at all: PostgreSQL has no NUL, and lone surrogates are no UTF-8."""
+    return ("\0" not in text and text.isascii()) or not any(
+        c == "\0" or "\ud800" <= c <= "\udfff" for c in text
+    )
 
 
 def harden(engine: Engine) -> None:

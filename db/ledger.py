@@ -8,9 +8,9 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Connection, Dialect, Engine, bindparam, select, update
-from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
 
-from db.engine import DEADLINE_S, StorageRefused, harden, inserter
+from db.engine import DEADLINE_S, StorageRefused, harden, inserter, reason
 from db.records import Record
 from db.tables import head, payload, prediction, record
 
@@ -26,7 +26,6 @@ _PREDICTION = (
 # What makes two records the same; their rows are derived from these.
 _CONTENT = (*_RECORD[2:], *_PAYLOAD[1:])
 _HEAD = select(head.c.size, head.c.latest_us, head.c.lag_us).where(head.c.id == 1).with_for_update()
-
 _ADVANCE = (
     update(head)
     .where(head.c.id == 1, head.c.size == bindparam("before"))
@@ -51,6 +50,10 @@ class RecordConflict(Exception):
     def __init__(self, record_id: UUID) -> None:
         super().__init__(f"record {record_id} is already stored with different content: make a new id")
         self.record_id = record_id
+
+
+class RecordRefused(Exception):
+    """The database cannot store a record of this group as it is; trying again will not help."""
 
 
 class _Unsettled(Exception):
@@ -78,6 +81,7 @@ class Ledger:
         Raises:
             LedgerUnavailable: nothing was promised; the same records may be appended again.
             RecordConflict: an id is already stored with other content; nothing of this group was appended.
+            RecordRefused: the database takes a record of this group for no record; nothing was appended either.
         """
         return self._keep(records, None)
 
@@ -99,10 +103,10 @@ class Ledger:
         while missing := [each for each in wanted.values() if each.id not in places]:
             try:
                 places |= self._write(missing, apply)
-            except IntegrityError:
+            except IntegrityError as conflict:
                 stored = self._settle(missing)
                 if not stored:
-                    raise
+                    raise RecordRefused(reason(conflict)) from conflict
                 places |= stored
             except _Unsettled as unsettled:
                 places |= self._settle(missing)
@@ -123,10 +127,12 @@ class Ledger:
                 connection.commit()
         except IntegrityError:
             raise
+        except DataError as error:
+            raise RecordRefused(reason(error)) from error
         except (SQLAlchemyError, StorageRefused) as error:
             if sent:
-                raise _Unsettled(_reason(error)) from error
-            raise LedgerUnavailable(_reason(error)) from error
+                raise _Unsettled(reason(error)) from error
+            raise LedgerUnavailable(reason(error)) from error
         return places
 
     def _insert(
@@ -163,7 +169,7 @@ class Ledger:
                 return self._find(records)
             except (SQLAlchemyError, StorageRefused) as error:
                 if time.monotonic() >= deadline:
-                    raise LedgerUnavailable(_reason(error), outcome_unknown=True) from error
+                    raise LedgerUnavailable(reason(error), outcome_unknown=True) from error
             time.sleep(_RETRY_S)
 
     def _find(self, records: Sequence[Record]) -> dict[UUID, int]:
@@ -219,8 +225,3 @@ def _prediction_rows(place: int, r: Record) -> list[tuple[object, ...]]:
 def _raw_id(dialect: Dialect) -> Callable[[UUID], Any]:
     """Return what turns an id into the value its column stores."""
     return record.c.id.type.dialect_impl(dialect).bind_processor(dialect) or (lambda value: value)
-
-
-def _reason(error: Exception) -> str:
-    """Say what the driver said, without the statement and its values."""
-    return str(error.__cause__ or error)

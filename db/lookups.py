@@ -5,7 +5,7 @@ reading everything is in db/walks.py.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from heapq import merge
 from itertools import islice
 from typing import Any
@@ -14,11 +14,13 @@ from uuid import UUID
 from sqlalchemy import Engine, Row, literal, select
 
 from db import walks
-from db.engine import reading
+from db.engine import is_storable, reading
 from db.records import Kind, prediction_id
 from db.tables import RecordId, payload, prediction, record
 
 _STREAM_PAGE = 1_000  # rows per read of a stream: long enough to be fast, short enough to hold nothing back
+_POSITIONS = 2**31 - 1  # the column holds no more
+_LAST = 2**62  # no place and no time is beyond this, and adding a delay to it still fits
 
 
 class RecordNotFound(LookupError):
@@ -104,8 +106,12 @@ class Lookups:
 
     def search(self, wanted: Filter, after: Position | None = None, limit: int = 50) -> list[FoundPrediction]:
         """Return at most `limit` predictions, newest first, starting behind `after`."""
+        if not all(is_storable(each) for each in _texts(wanted)):
+            return []  # what no database can have stored
+        wanted = replace(wanted, from_us=_stored(wanted.from_us), to_us=_stored(wanted.to_us))
+        behind = None if after is None else (min(after.idx, _LAST), min(after.position, _POSITIONS))
         with reading(self._engine) as connection:
-            span = walks.span(connection, wanted, None if after is None else (after.idx, after.position))
+            span = walks.span(connection, wanted, behind)
             pages = [
                 walks.page(connection, branch, span, limit) for branch in walks.branches(connection, wanted)
             ]
@@ -126,6 +132,8 @@ class Lookups:
             RecordNotFound: there is none, or, where `client_id` is given, it is another client's.
         """
         found = self.record(record_id, client_id)
+        if not 0 <= position <= _POSITIONS:
+            raise RecordNotFound(prediction_id(record_id, position))
         query = select(prediction, literal(record_id, RecordId).label("id")).where(
             prediction.c.idx == found.idx, prediction.c.position == position
         )
@@ -147,12 +155,21 @@ class Lookups:
             .where(record.c.id == record_id)
         )
         if client_id is not None:
-            query = query.where(record.c.client_id == client_id)
+            query = query.where(record.c.client_id == (client_id if is_storable(client_id) else ""))
         with reading(self._engine) as connection:
             row = connection.execute(query).mappings().one_or_none()
         if row is None:
             raise RecordNotFound(str(record_id))
         return FoundRecord(**{**row, "kind": Kind(row["kind"])})
+
+
+def _texts(wanted: Filter) -> list[str]:
+    return [value for each in fields(wanted) if isinstance(value := getattr(wanted, each.name), str)]
+
+
+def _stored(at_us: int | None) -> int | None:
+    """Move a time beyond all that can be stored to where the database can still compare it."""
+    return None if at_us is None else max(-_LAST, min(at_us, _LAST))
 
 
 def _prediction(row: Row[Any]) -> FoundPrediction:

@@ -23,12 +23,13 @@ _PEN: dict[str, tuple[str | None, str]] = {
     "fsync": (None, "on"),  # off: a power loss corrupts what was answered
     "full_page_writes": (None, "on"),  # off: so does a torn page
     "in_hot_standby": (None, "off"),  # a standby cannot write: better said now than at the first append
-    "synchronous_commit": ("on", "on"),  # off or local may be set on the role or the database
-    "default_transaction_read_only": ("off", "off"),  # may be set on the role
-    "default_transaction_isolation": (
-        "read committed",
-        "read committed",
-    ),  # else waiting for `head` ends in 40001
+    # Roles and databases may have settings of their own, which the session's override:
+    "synchronous_commit": (
+        "on",
+        "on",
+    ),  # off: COMMIT returns before the disk has it; local: before the standby
+    "default_transaction_read_only": ("off", "off"),
+    "default_transaction_isolation": ("read committed",) * 2,  # stricter: waiting for `head` ends in an error
 }
 _READER: dict[str, tuple[str | None, str]] = {
     **_COMMON,
@@ -83,11 +84,13 @@ def inserter(table: Table, columns: Sequence[str]) -> Inserter:
 def _open(
     url: URL, deadline_s: float, settings: Mapping[str, tuple[str | None, str]], **options: Any
 ) -> Engine:
+    """Make an engine whose every new connection has these settings, proven."""
     engine = create_engine(
         url.set(drivername="postgresql+psycopg"),
         poolclass=QueuePool,
         max_overflow=0,
         pool_timeout=deadline_s,
+        hide_parameters=True,  # errors name no values: payloads stay out of logs
         **options,
     )
 

@@ -3,7 +3,8 @@
 import fcntl
 import sqlite3
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, Any
 from urllib.parse import quote
@@ -16,11 +17,7 @@ from db.engine import Inserter, StorageRefused
 # (pragma, what is asked for, what must be read back)
 _PEN = (
     ("journal_mode", "WAL", "wal"),  # readers never block the pen, and one fsync makes a commit durable
-    (
-        "synchronous",
-        "FULL",
-        2,
-    ),  # NORMAL does not sync the WAL at COMMIT: power loss would take answered records
+    ("synchronous", "FULL", 2),  # NORMAL syncs no COMMIT: power loss would take records that were answered
     ("foreign_keys", "ON", 1),  # off by default
     ("wal_autocheckpoint", "8000", 8000),  # pages, 32 MB: hot pages are copied once per 8000, not per 1000
     ("cache_size", "-65536", -65536),  # KiB: the right edges of all indexes stay in memory
@@ -44,18 +41,15 @@ def pen(url: URL, deadline_s: float) -> Engine:
     settings = (*_PEN, ("busy_timeout", str(round(deadline_s * 1000)), round(deadline_s * 1000)))
 
     def connect() -> sqlite3.Connection:
-        lock = _hold(file)
-        try:
+        with ExitStack() as undone:
+            lock = undone.enter_context(_hold(file))
             connection = sqlite3.connect(file, isolation_level=None, check_same_thread=False, factory=_Pen)
             connection.lock = lock
-            return _set(connection, settings)
-        except BaseException:
-            lock.close()
-            raise
+            _set(connection, settings)
+            undone.pop_all()
+        return connection
 
-    engine = create_engine(
-        url, creator=connect, poolclass=QueuePool, pool_size=1, max_overflow=0, pool_timeout=deadline_s
-    )
+    engine = _engine(url, connect, pool_size=1, pool_timeout=deadline_s)
     event.listen(engine, "begin", _begin_immediate)
     return engine
 
@@ -76,9 +70,7 @@ def reader(url: URL, deadline_s: float) -> Engine:
             _READER,
         )
 
-    return create_engine(
-        url, creator=connect, poolclass=QueuePool, pool_size=_READERS, max_overflow=0, pool_timeout=deadline_s
-    )
+    return _engine(url, connect, pool_size=_READERS, pool_timeout=deadline_s)
 
 
 def harden(engine: Engine) -> None:
@@ -89,7 +81,11 @@ def harden(engine: Engine) -> None:
     """
     statement = "PRAGMA wal_checkpoint(FULL)"
     with engine.connect() as connection:
-        busy, frames, copied = connection.connection.cursor().execute(statement).fetchone()
+        try:  # past SQLAlchemy, which would begin a transaction first
+            busy, frames, copied = connection.connection.cursor().execute(statement).fetchone()
+        except sqlite3.Error as error:
+            connection.invalidate()
+            raise OperationalError(statement, None, error) from error
     if busy or frames != copied:
         raise OperationalError(statement, None, sqlite3.OperationalError("a reader is in the way"))
 
@@ -97,7 +93,7 @@ def harden(engine: Engine) -> None:
 def inserter(table: Table, columns: Sequence[str]) -> Inserter:
     """Insert through the driver: per row, SQLAlchemy would cost more than SQLite."""
     marks = ", ".join("?" * len(columns))
-    statement = f"INSERT INTO {table.name} ({', '.join(columns)}) VALUES ({marks})"  # noqa: S608  our own names
+    statement = f"INSERT INTO {table.name} ({', '.join(columns)}) VALUES ({marks})"  # noqa: S608  # our own names
 
     def insert(connection: Connection, rows: Sequence[tuple[Any, ...]]) -> None:
         if rows:
@@ -114,6 +110,13 @@ class _Pen(sqlite3.Connection):
     def close(self) -> None:
         super().close()
         self.lock.close()
+
+
+def _engine(url: URL, connect: Callable[[], sqlite3.Connection], **pool: Any) -> Engine:
+    """Make an engine of connections of ours, whose errors name no values: payloads stay out of logs."""
+    return create_engine(
+        url, creator=connect, poolclass=QueuePool, max_overflow=0, hide_parameters=True, **pool
+    )
 
 
 def _file(url: URL) -> Path:
@@ -137,12 +140,14 @@ def _hold(file: Path) -> IO[bytes]:
 
 def _set(connection: sqlite3.Connection, settings: Iterable[tuple[str, str, object]]) -> sqlite3.Connection:
     """Set every pragma and read it back: SQLite answers a pragma it cannot obey with silence."""
-    for pragma, wanted, expected in settings:
-        connection.execute(f"PRAGMA {pragma} = {wanted}")
-        (found,) = connection.execute(f"PRAGMA {pragma}").fetchone()
-        if found != expected:
-            connection.close()
-            raise StorageRefused(pragma, found, f"it must be {wanted}; this file system may not allow it")
+    with ExitStack() as undone:
+        undone.callback(connection.close)
+        for pragma, wanted, expected in settings:
+            connection.execute(f"PRAGMA {pragma} = {wanted}")
+            (found,) = connection.execute(f"PRAGMA {pragma}").fetchone()
+            if found != expected:
+                raise StorageRefused(pragma, found, f"it must be {wanted}; this file system may not allow it")
+        undone.pop_all()
     return connection
 
 

@@ -189,7 +189,7 @@ def test_an_operation_without_a_handler_stops_the_start(tmp_path: Path) -> None:
     from api import direct
 
     agreed = contract.read(_copy(tmp_path, lambda _: None), 10)
-    app = direct.connect(agreed, SimpleNamespace(), lambda *_: None, 1000, _no_lifespan)  # type: ignore[arg-type]
+    app = direct.connect(agreed, SimpleNamespace(), lambda *_: None, 1000, _no_lifespan)
 
     with pytest.raises(ResolverError), TestClient(app):
         pass

@@ -278,13 +278,6 @@ def test_another_clients_predictions_need_a_scope(demo: Caller, admin: Caller) -
     assert 'scope="audit:read"' in answer.headers["www-authenticate"]
 
 
-def test_a_head_is_a_get_without_a_body(demo: Caller) -> None:
-    """HEAD answers the headers of GET."""
-    answer = demo.http.head("/v1/models")
-
-    assert (answer.status_code, answer.content) == (200, b"")
-
-
 def test_what_is_served_is_described(demo: Caller) -> None:
     """Models and versions are listed with features, metrics, data and the digest they are registered under."""
     listed = demo.http.get("/v1/models").json()["models"]

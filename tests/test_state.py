@@ -68,7 +68,8 @@ class TestClients:
         assert not world.knows(client, "")
         assert not world.knows(client, "S1")
         assert world.knows(other, "s2")
-        assert clients.authenticate(world.reader, "nobody", "s1", 5) is None
+        for nobody in ("nobody", "", "\0", "\ud800", client.client_id + "\0"):
+            assert clients.authenticate(world.reader, nobody, "s1", 5) is None
         assert clients.authenticate(world.reader, client.client_id.upper(), "s1", 5) is None
 
     def test_secrets_are_not_stored(self, world: World) -> None:

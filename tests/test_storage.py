@@ -16,7 +16,7 @@ import psycopg
 import pytest
 from sqlalchemy import Connection, text
 
-from db.ledger import Ledger, LedgerUnavailable, RecordConflict
+from db.ledger import Ledger, LedgerUnavailable, RecordConflict, RecordRefused
 from tests import auditor
 from tests.ledgers import DATABASES, changed, fresh, predicted, writing
 from tests.postgres import Postgres, plain
@@ -99,6 +99,18 @@ class TestAppend:
         with pytest.raises(RecordConflict):
             ledger.append([predicted(), replace(record, status=422), record])
         assert look(url, "SELECT size FROM head") == [(1,)]
+
+    def test_what_a_database_cannot_store_is_refused(self, ledger: Ledger, url: str) -> None:
+        """A record that cannot be stored is not an outage: it is refused, alone with its group."""
+        nothing: Any = None
+        broken = replace(predicted(), client_id=nothing)
+        if url.startswith("postgresql"):
+            with pytest.raises(RecordRefused):
+                ledger.append([predicted(("a\0b", "x", 0.5))])
+
+        with pytest.raises(RecordRefused):
+            ledger.append([predicted(), broken])
+        assert ledger.append([predicted()]) == [0]
 
     def test_threads_may_append_at_once(self, ledger: Ledger) -> None:
         """Groups from several threads queue on the pen and never share a place."""
