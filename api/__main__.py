@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from api.administration import client, model
+from api.commands.administration import client, model
 from api.settings import Settings, environment, table
 
 LEVELS = click.Choice(["debug", "info", "warning", "error"])
@@ -52,7 +52,7 @@ def setup() -> None:
     """Make everything a fresh machine needs; what is there stays."""
     from rich.console import Console
 
-    from api import setup as steps
+    from api.commands import setup as steps
 
     out = Console(soft_wrap=True, highlight=False)
     done = 0
@@ -92,7 +92,8 @@ def doors(
     settings = _chosen(**options)
     if not descriptors:
         context.exit(_supervise(settings, with_engine=False))
-    from api import door_process, logs
+    from api import logs
+    from api.processes import door as door_process
 
     logs.configure("door", settings.log_level, debug=settings.debug)
     door_process.run(settings, descriptors, lifeline)
@@ -107,7 +108,8 @@ def engine(context: click.Context, /, lifeline: int | None, **options: Any) -> N
     from api.settings import calm_numeric_libraries
 
     calm_numeric_libraries()
-    from api import engine_process, logs
+    from api import logs
+    from api.engine import process as engine_process
 
     settings = _chosen(**options)
     logs.configure("engine", settings.log_level, debug=settings.debug)
@@ -117,7 +119,7 @@ def engine(context: click.Context, /, lifeline: int | None, **options: Any) -> N
 @main.command()
 def migrate() -> None:
     """Bring the database to the schema of this code."""
-    from api import pen
+    from api.engine import pen
     from db import migrate as migrations
 
     chosen = _chosen()
@@ -134,7 +136,7 @@ def migrate() -> None:
 @click.option("--markdown", is_flag=True, help="As the README prints it.")
 def settings(markdown: bool) -> None:
     """List every setting with its default and what it means."""
-    from api.showing import markdown_of, show
+    from api.commands.showing import markdown_of, show
 
     if markdown:
         click.echo(markdown_of(table()))
@@ -147,14 +149,15 @@ def settings(markdown: bool) -> None:
 @click.option("--scope", help="Scopes wanted, with spaces between; default: all the client has.")
 def token(file: Path | None, scope: str | None) -> None:
     """Print an access token for a client, asked of the running service."""
-    from api import token_command
+    from api.commands import token as token_command
 
     click.echo(token_command.token(_chosen(), file, scope))
 
 
 def _supervise(chosen: Settings, *, with_engine: bool) -> int:
-    from api import listening, logs, supervisor
-    from api.announcing import Announcement
+    from api import logs
+    from api.commands.announcing import Announcement
+    from api.processes import listening, supervisor
 
     logs.configure("supervisor", chosen.log_level, debug=chosen.debug)
     sockets = listening.bind(chosen.host, chosen.port)

@@ -14,7 +14,7 @@ from starlette.types import ASGIApp
 
 import db.clients
 import db.versions
-from api import contract, direct, keys
+from api import contract, direct, keys, wire
 from api.callers import Callers
 from api.catalog import Catalog
 from api.document import Document
@@ -49,7 +49,7 @@ def create_door(settings: Settings) -> ASGIApp:
         lifetime_s=settings.token_lifetime_s,
     )
     reader = open_reader(settings.database_url)
-    line = Line(settings.engine_socket, settings.max_body_bytes * 2, settings.answer_deadline_s + GRACE_S)
+    line = Line(settings.engine_socket, wire.ANSWER_BYTES, settings.answer_deadline_s + GRACE_S)
     callers = Callers(authority, lambda: db.clients.disabled(reader), _now_s)
 
     @contextlib.asynccontextmanager

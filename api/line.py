@@ -25,9 +25,9 @@ class EngineUnavailable(Exception):
 class Line:
     """Asks the engine. Belongs to one event loop."""
 
-    def __init__(self, socket: Path, max_body_bytes: int, deadline_s: float) -> None:
+    def __init__(self, socket: Path, answer_bytes: int, deadline_s: float) -> None:
         self._socket = socket
-        self._limit = max_body_bytes
+        self._limit = answer_bytes
         self._deadline_s = deadline_s
         self._writer: asyncio.StreamWriter | None = None
         self._connecting = asyncio.Lock()

@@ -37,10 +37,10 @@ def refusal_of(raised: BaseException) -> Refusal | None:
 def _kinds() -> tuple[type[Exception], ...]:
     # Imported only when something was raised: the supervisor needs none of these rooms while all is well.
     from api.asking import NoEngine
-    from api.changes import ChangeRefused
     from api.contract import ContractRefused
+    from api.engine.changes import ChangeRefused
+    from api.engine.pen import PenTaken, VarMissing
     from api.keys import KeyRefused
-    from api.pen import PenTaken, VarMissing
     from api.settings import SettingRefused
     from db.engine import StorageRefused, StorageUnavailable
     from db.migrate import SchemaMismatch

@@ -17,8 +17,8 @@ from typing import Any
 from uuid import UUID
 
 from api import wire
-from api.engine import Engine
-from api.roster import Roster
+from api.engine.engine import Engine
+from api.engine.roster import Roster
 from api.settings import Settings
 from db.engine import open_pen, open_reader
 from db.ledger import Ledger, LedgerUnavailable

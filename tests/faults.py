@@ -184,7 +184,7 @@ class Mutant(Service):
 
 def answer_before_commit() -> None:
     """Let answers leave first and write the records afterwards, as logging servers do (M1)."""
-    from api.committing import Committer
+    from api.engine.committing import Committer
     from db.ledger import Ledger
 
     async def commit(self: Committer, group: Sequence[Any]) -> None:
@@ -209,7 +209,8 @@ def commit_without_fsync() -> None:
 
 def main(mutation: str, arguments: Sequence[str]) -> None:
     """Be the mutated service; its supervisor starts its parts from here, too."""
-    from api import __main__, supervisor
+    from api import __main__
+    from api.processes import supervisor
 
     MUTATIONS[mutation]()
     supervisor._ONRECORD = (sys.executable, "-m", "tests.faults", mutation)  # type: ignore[assignment]  # same shape

@@ -90,7 +90,7 @@ def test_the_example_of_env_names_every_variable_that_compose_reads():
 @pytest.mark.parametrize("name", OURS)
 def test_the_grace_to_stop_is_longer_than_the_drain(name):
     """Nobody is killed while requests are being answered, nor before the supervisor has given up itself."""
-    from api.supervisor import KILL_AFTER_S
+    from api.processes.supervisor import KILL_AFTER_S
 
     longest = settings.Settings.from_environment({}).drain_s + KILL_AFTER_S
 
@@ -185,7 +185,7 @@ def test_the_limits_of_nginx_are_those_of_the_service():
 
 def test_nginx_lets_go_of_a_connection_before_the_doors_do():
     """A POST into a connection that is just being closed would be lost, and may not be repeated."""
-    from api.door_process import KEEP_ALIVE_S
+    from api.processes.door import KEEP_ALIVE_S
 
     (upstream,) = re.findall(r"upstream doors \{.*?\n    \}", CONF, re.DOTALL)
 

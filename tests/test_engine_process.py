@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from api import pen
+from api.engine import pen
 from api.settings import Settings
 from tests.engines import (
     Door,

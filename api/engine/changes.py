@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from api.loading import Loading, NoArtefact
-from api.roster import CHAMPION, Table
+from api.engine.loading import Loading, NoArtefact
+from api.engine.roster import CHAMPION, Table
 from db import clients, versions
 from db.records import Kind, Record, new_id
 

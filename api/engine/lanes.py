@@ -8,10 +8,10 @@ from typing import Any
 
 import structlog
 
-from api.batching import Lane
-from api.desk import Desk, Request
-from api.loading import Loading
-from api.roster import Roster
+from api.engine.batching import Lane
+from api.engine.desk import Desk, Request
+from api.engine.loading import Loading
+from api.engine.roster import Roster
 from db.engine import StorageUnavailable
 from db.versions import Registered
 from models.model import Model

@@ -19,9 +19,9 @@ from pathlib import Path
 
 import structlog
 
+from api.processes.watching import Watch
 from api.refusals import REFUSED
 from api.settings import Settings, environment_of
-from api.watching import Watch
 
 STEADY_S = 5.0  # who lived this long is restarted at once when it dies
 MOST_PAUSE_S = 5.0
@@ -178,7 +178,7 @@ def _wait(part: Part, until: float) -> None:
 class Edits:
     """Notices that code or contract was edited, by the times of their files; for developers."""
 
-    def __init__(self, root: Path = Path(__file__).parent.parent) -> None:
+    def __init__(self, root: Path = Path(__file__).parent.parent.parent) -> None:
         self._root = root
         self._seen = self._times()
 

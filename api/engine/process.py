@@ -20,12 +20,12 @@ from pathlib import Path
 import structlog
 import uvloop
 
-from api import pen
-from api.engine import Engine
+from api.engine import pen
+from api.engine.engine import Engine
+from api.engine.roster import Roster
+from api.processes.watching import STOPPING, Watch
 from api.refusals import REFUSED, refusal_of
-from api.roster import Roster
 from api.settings import Settings
-from api.watching import STOPPING, Watch
 from db import migrate
 from db.engine import StorageUnavailable, open_pen, open_reader
 from db.ledger import Ledger

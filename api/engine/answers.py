@@ -16,7 +16,7 @@ import orjson
 import structlog
 
 from api import problems
-from api.desk import Answer, Request
+from api.engine.desk import Answer, Request
 from db.records import Kind, PredictionRow, Record
 from models.model import BadFeatures, Model, Prediction, PredictionFailed, Rows, answer
 

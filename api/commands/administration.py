@@ -11,7 +11,7 @@ from api.settings import Settings, environment
 
 
 def _submit(change: str, **args: str) -> dict[str, Any]:
-    from api.submitting import submit
+    from api.commands.submitting import submit
 
     return submit(Settings.from_environment(environment()), change, args)
 
@@ -38,7 +38,7 @@ def client() -> None:
 )
 def add_client(name: str, scope: str, file: Path | None) -> None:
     """Add a client and show its secret once."""
-    from api.setup import write_client
+    from api.commands.setup import write_client
 
     if file is not None and file.exists():
         from api.refusals import CommandRefused
@@ -55,7 +55,7 @@ def add_client(name: str, scope: str, file: Path | None) -> None:
 @client.command("list")
 def list_clients() -> None:
     """List all clients; secrets are not kept and cannot be shown."""
-    from api.showing import rows, time_of
+    from api.commands.showing import rows, time_of
     from db import clients
 
     found = [
@@ -87,8 +87,8 @@ def model() -> None:
 @model.command("list")
 def list_models() -> None:
     """List all registered versions and the aliases that mean them."""
-    from api.roster import Roster
-    from api.showing import rows, time_of
+    from api.commands.showing import rows, time_of
+    from api.engine.roster import Roster
 
     table = Roster(_reader()).read()
     found = [

@@ -10,10 +10,11 @@ from typing import Any
 
 import orjson
 
-from api import asking, changes, pen
-from api.changes import Change, ChangeRefused
-from api.loading import Loading
-from api.roster import Roster
+from api import asking
+from api.engine import changes, pen
+from api.engine.changes import Change, ChangeRefused
+from api.engine.loading import Loading
+from api.engine.roster import Roster
 from api.settings import Settings
 from db import migrate
 from db.engine import open_pen, open_reader

@@ -17,14 +17,15 @@ from uuid import UUID
 import orjson
 import structlog
 
-from api import changes, desk, wire
-from api.batching import Lane
-from api.changes import Change, ChangeRefused, Done
-from api.committing import Committer
-from api.desk import Desk, Request
-from api.lanes import Lanes
-from api.loading import Loading
-from api.roster import CHAMPION, Roster
+from api import wire
+from api.engine import changes, desk
+from api.engine.batching import Lane
+from api.engine.changes import Change, ChangeRefused, Done
+from api.engine.committing import Committer
+from api.engine.desk import Desk, Request
+from api.engine.lanes import Lanes
+from api.engine.loading import Loading
+from api.engine.roster import CHAMPION, Roster
 from api.settings import Settings
 from db.engine import StorageUnavailable
 from db.ledger import Ledger, LedgerUnavailable

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 import uvicorn
 
 from api.app import create_door
+from api.processes.watching import STOPPING, stop_oneself_when_gone
 from api.settings import Settings
-from api.watching import STOPPING, stop_oneself_when_gone
 
 KEEP_ALIVE_S = (
     30  # longer than uvicorn's 5: proxies reuse connections, and a fresh one costs more than an open one

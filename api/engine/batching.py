@@ -13,8 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import structlog
 
-from api.answers import Answering, Ready
-from api.desk import Desk, Request
+from api.engine.answers import Answering, Ready
+from api.engine.desk import Desk, Request
 from models.model import Model
 from models.registry import ModelRefused
 

@@ -14,11 +14,12 @@ from typing import Any
 
 import orjson
 
-from api import keys, pen
-from api.loading import Loading
-from api.roster import CHAMPION, Roster, Table
+from api import keys
+from api.commands.submitting import submit
+from api.engine import pen
+from api.engine.loading import Loading
+from api.engine.roster import CHAMPION, Roster, Table
 from api.settings import Settings
-from api.submitting import submit
 from db import clients, migrate
 from db.engine import open_reader
 

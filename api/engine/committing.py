@@ -15,8 +15,8 @@ from typing import TypeVar
 
 import structlog
 
-from api.answers import Ready
-from api.desk import Desk
+from api.engine.answers import Ready
+from api.engine.desk import Desk
 from db.ledger import Ledger, LedgerUnavailable
 
 GROUP_RECORDS = 512  # beyond this a commit gets no cheaper per record, but everybody in it waits longer

@@ -1,0 +1,1 @@
+"""What is known about trees and notes from elsewhere, as data, and the RFC read slowly."""

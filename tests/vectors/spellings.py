@@ -1,0 +1,85 @@
+"""Notes and proofs that differ from good ones by one departure from their format."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+
+from tests.vectors.log import COSIGNED, DASH, LINE, SIGNED, TEXT, line_of, proof_of
+
+REFUSED = {
+    "empty": b"",
+    "no signatures": TEXT,
+    "nothing but signatures": LINE,
+    "no signatures after the empty line": TEXT + b"\n",
+    "no empty line": TEXT + LINE,
+    "no last newline": SIGNED[:-1],
+    "an empty line at the end": SIGNED + b"\n",
+    "CRLF": SIGNED.replace(b"\n", b"\r\n"),
+    "CR in the text": SIGNED.replace(b"\n20\n", b"\r\n20\n"),
+    "NUL in the text": SIGNED.replace(b"record", b"rec\0rd"),
+    "NUL in a signature": SIGNED[:-3] + b"\0\n",
+    "tab": SIGNED.replace(b"\xe2\x80\x94 ", b"\xe2\x80\x94\t"),
+    "escape": SIGNED.replace(b"record", b"rec\x1brd"),
+    "not UTF-8": SIGNED.replace(b"record", b"rec\xffrd"),
+    "half a character": SIGNED.replace(b"record", b"rec\xc3rd"),
+    "surrogate": SIGNED.replace(b"record", b"rec\xed\xa0\x80rd"),
+    "UTF-8 in three bytes where one does": SIGNED.replace(b"/", b"\xe0\x80\xaf"),
+    "trailing space on a signature": SIGNED[:-1] + b" \n",
+    "two spaces": SIGNED.replace(b"log ", b"log  "),
+    "no dash": SIGNED.replace(b"\xe2\x80\x94 ", b""),
+    "a hyphen for the dash": SIGNED.replace(b"\xe2\x80\x94", b"-"),
+    "no name": TEXT + b"\n" + line_of("", bytes(68)),
+    "a space in a stranger's name": SIGNED + line_of("a b", bytes(68)),
+    "a wide space in a stranger's name": SIGNED + line_of("a\u2003b", bytes(68)),
+    "a plus in a stranger's name": SIGNED + line_of("a+b", bytes(68)),
+    "an id without a signature": SIGNED + line_of("stranger", bytes(4)),
+    "no base64": SIGNED + f"{DASH} stranger\n".encode(),
+    "empty base64": SIGNED + f"{DASH} stranger \n".encode(),
+    "URL-safe base64": SIGNED + f"{DASH} stranger {'_-' * 8}\n".encode(),
+    "base64 without padding": SIGNED + f"{DASH} stranger QUJDREVGRw\n".encode(),
+    "base64 with too much padding": SIGNED + f"{DASH} stranger QUJDREVGRw====\n".encode(),
+    "base64 with spare bits set": SIGNED + f"{DASH} stranger QUJDREVGRx==\n".encode(),
+    "base64 with a gap": SIGNED + f"{DASH} stranger QUJD REVGRw==\n".encode(),
+    "base64 followed by more": SIGNED + f"{DASH} stranger QUJDREVGRw==QUJD\n".encode(),
+    "a line that is none": SIGNED + b"and more\n",
+    "17 signatures": SIGNED + b"".join(line_of(f"stranger{number}", bytes(68)) for number in range(16)),
+    "10 MB of text": b"x" * 10_000_000 + b"\n\n" + LINE,
+    "10 MB of signatures": SIGNED + LINE * 90_000,
+    "10 MB of one signature": SIGNED + f"{DASH} stranger {'A' * 10_000_000}\n".encode(),
+    "10 MB of empty lines": b"\n" * 10_000_000 + LINE,
+}  # fmt: skip
+
+
+GOOD = proof_of(7).encode()
+HASH = b64encode(bytes(32)) + b"\n"
+REFUSED_PROOFS = {
+    "empty": b"",
+    "no header": GOOD.partition(b"\n")[2],
+    "another version": GOOD.replace(b"@v1", b"@v2"),
+    "a space after the header": GOOD.replace(b"@v1\n", b"@v1 \n"),
+    "an empty line first": b"\n" + GOOD,
+    "an empty line after the header": GOOD.replace(b"@v1\n", b"@v1\n\n"),
+    "CRLF": GOOD.replace(b"\n", b"\r\n"),
+    "no index": GOOD.replace(b"index 7\n", b""),
+    "nothing but extra": b"c2sp.org/tlog-proof@v1\nextra QUJD\n\n" + COSIGNED,
+    "index without a number": GOOD.replace(b"index 7", b"index "),
+    "index with a leading zero": GOOD.replace(b"index 7", b"index 07"),
+    "a negative index": GOOD.replace(b"index 7", b"index -7"),
+    "an index of 2**63": GOOD.replace(b"index 7", b"index 9223372036854775808"),
+    "two spaces before the index": GOOD.replace(b"index 7", b"index  7"),
+    "INDEX": GOOD.replace(b"index 7", b"INDEX 7"),
+    "two indices": GOOD.replace(b"index 7\n", b"index 7\nindex 7\n"),
+    "extra after the index": GOOD.replace(b"index 7\n", b"index 7\nextra QUJD\n"),
+    "extra twice": GOOD.replace(b"index 7\n", b"extra QUJD\nextra QUJD\nindex 7\n"),
+    "empty extra": GOOD.replace(b"index 7\n", b"extra \nindex 7\n"),
+    "extra that is not base64": GOOD.replace(b"index 7\n", b"extra !\nindex 7\n"),
+    "a hash of 31 bytes": GOOD.replace(b"index 7\n", b"index 7\n" + b64encode(bytes(31)) + b"\n"),
+    "a hash that is not base64": GOOD.replace(b"index 7\n", b"index 7\n!\n"),
+    "64 hashes": b"c2sp.org/tlog-proof@v1\nindex 7\n" + HASH * 64 + b"\n" + COSIGNED,
+    "100,000 hashes": b"c2sp.org/tlog-proof@v1\nindex 7\n" + HASH * 100_000 + b"\n" + COSIGNED,
+    "no checkpoint": GOOD.partition(b"\n\n")[0] + b"\n\n",
+    "no empty line before the checkpoint": GOOD.replace(b"\n\n", b"\n", 1),
+    "two empty lines before the checkpoint": GOOD.replace(b"\n\n", b"\n\n\n", 1),
+    "a checkpoint without signatures": GOOD.rpartition(b"\n\n")[0] + b"\n",
+    "something after the end": GOOD + b"x\n",
+}  # fmt: skip
