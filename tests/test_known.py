@@ -24,7 +24,7 @@ from db.tree import (
 from tests.vectors.refusing import refuses
 from tests.vectors.slow import Slow
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).parent / "vectors"
 TREES: dict[str, Any] = json.loads((HERE / "tree.json").read_text())
 NOTES: dict[str, Any] = json.loads((HERE / "notes.json").read_text())
 GO, C2SP, ARCHE, PROOFS = (NOTES[name] for name in ("go", "c2sp", "arche", "proofs"))
