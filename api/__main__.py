@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 from api.commands.administration import client, model
+from api.commands.receipt import receipt
 from api.settings import Settings, environment, table
 
 LEVELS = click.Choice(["debug", "info", "warning", "error"])
@@ -41,6 +42,7 @@ def main() -> None:
 
 main.add_command(client)
 main.add_command(model)
+main.add_command(receipt)
 
 
 def _chosen(**options: Any) -> Settings:
