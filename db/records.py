@@ -7,6 +7,7 @@ commitments, each under a salt of its own, that nobody can open without the reco
 
 import os
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 from hmac import digest as hmac
@@ -15,7 +16,9 @@ from uuid import UUID
 SECRET_BYTES = 32
 LEAF_VERSION, LEAF_BYTES = 1, 220
 COMMITTED = ("input", "output", "actor", "meta")
-_LEAF = struct.Struct(">BBH16sq32s32s32s32s32s32s")  # big-endian, no padding; a golden vector holds it in place
+_LEAF = struct.Struct(
+    ">BBH16sq32s32s32s32s32s32s"
+)  # big-endian, no padding; a golden vector holds it in place
 _NOTHING = bytes(32)
 
 
@@ -119,7 +122,11 @@ def commitment(salt: bytes, name: str, content: bytes) -> bytes:
 
 def leaf(record: Record, secret: bytes) -> bytes:
     """Write the 220 bytes that the tree hashes; the same record and secret give the same bytes for ever."""
-    salt = salts(secret)
+    return salted_leaf(record, salts(secret))
+
+
+def salted_leaf(record: Record, salt: Mapping[str, bytes]) -> bytes:
+    """Write a leaf where the salts are derived already: they cost half of it."""
     return _LEAF.pack(
         LEAF_VERSION,
         record.kind,
@@ -139,7 +146,9 @@ def read_leaf(data: bytes) -> Leaf:
         LeafRefused: another length, another version, or a kind of record that does not exist.
     """
     if len(data) != LEAF_BYTES or data[0] != LEAF_VERSION:
-        raise LeafRefused(f"a leaf of version {LEAF_VERSION} has {LEAF_BYTES} bytes and begins with its version")
+        raise LeafRefused(
+            f"a leaf of version {LEAF_VERSION} has {LEAF_BYTES} bytes and begins with its version"
+        )
     _, kind, status, raw_id, observed_at_us, digest, runtime, *committed = _LEAF.unpack(data)
     if kind not in list(Kind):
         raise LeafRefused(f"there is no kind of record {kind}")

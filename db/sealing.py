@@ -41,10 +41,18 @@ class Seal:
         message = b"head/v1" + self.origin.encode() + b"\0" + numbers + frontier.root() + frontier.to_bytes()
         return hmac.digest(self.mac_key, message, "sha256")
 
-    def open(self, head: Head) -> Frontier:
-        """Return the frontier of a head that was sealed with these keys; anything else raises LedgerForked."""
+    def open(self, head: Head, seen: Frontier | None = None) -> Frontier:
+        """Return the frontier of a head that was sealed with these keys and is no older than what was `seen`.
+
+        A head that went back and grew again past `seen` passes: only a proof of consistency tells (db/ledger.py).
+
+        Raises:
+            LedgerForked: it is anything else.
+        """
         if head.origin != self.origin:
-            raise LedgerForked("the head belongs to another ledger, or is not sealed: run python -m api setup")
+            raise LedgerForked(
+                "the head belongs to another ledger, or is not sealed: run python -m api setup"
+            )
         try:
             frontier = Frontier.from_bytes(head.frontier)
         except FrontierRefused as refused:
@@ -53,6 +61,10 @@ class Seal:
             raise LedgerForked("the head was not written with the key of this ledger")
         if (frontier.size, frontier.root()) != (head.size, head.root):
             raise LedgerForked("the head contradicts itself: its size or root is not that of its frontier")
+        if seen is not None and frontier.size < seen.size:
+            raise LedgerForked(f"the ledger went backwards: {seen.size} records were durable")
+        if seen is not None and frontier.size == seen.size and frontier != seen:
+            raise LedgerForked(f"the ledger has another history of the same {seen.size} records")
         return frontier
 
     def signature(self, size: int, root: bytes) -> bytes:
@@ -66,4 +78,4 @@ class Seal:
     @property
     def key_id(self) -> str:
         """Name the key that signs, as receipts do."""
-        return str(self.signer.key()).rpartition("+")[0]
+        return f"{self.signer.name}+{self.signer.key().id.hex()}"  # the key itself, in Base64, may have a plus

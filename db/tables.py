@@ -94,15 +94,19 @@ payload = Table(
     Column("output", LargeBinary, nullable=False),
     Column("actor", LargeBinary, nullable=False),
     Column("meta", LargeBinary, nullable=False),
-    Column("secret", LargeBinary(32), nullable=False),  # opens the leaf's commitments; erased with its payload
+    Column(
+        "secret", LargeBinary(32), nullable=False
+    ),  # opens the leaf's commitments; erased with its payload
 )
 
-tile = Table(  # the hashes of the tree, 256 at most in a row, so that no proof has to read leaves (db/tree.py)
-    "tile",
-    metadata,
-    Column("level", Integer, primary_key=True, autoincrement=False),
-    Column("idx", BigInteger, primary_key=True, autoincrement=False),
-    Column("hashes", LargeBinary, nullable=False),
+tile = (
+    Table(  # the hashes of the tree, 256 at most in a row, so that no proof has to read leaves (db/tree.py)
+        "tile",
+        metadata,
+        Column("level", Integer, primary_key=True, autoincrement=False),
+        Column("idx", BigInteger, primary_key=True, autoincrement=False),
+        Column("hashes", LargeBinary, nullable=False),
+    )
 )
 
 note = Table(  # signed checkpoints, one a second at most

@@ -93,7 +93,7 @@ def test_upgrading_twice_changes_nothing(url: str) -> None:
 
 def test_an_empty_database_is_refused_with_the_command_that_helps(url: str) -> None:
     """A database without tables is behind: the refusal names both revisions and the command."""
-    with pytest.raises(migrate.SchemaMismatch, match=r"none.*needs 0001.*python -m api migrate"):
+    with pytest.raises(migrate.SchemaMismatch, match=r"none.*needs 0002.*python -m api migrate"):
         migrate.check(url)
 
 
@@ -102,7 +102,7 @@ def test_a_database_that_is_ahead_is_refused(url: str) -> None:
     migrate.upgrade(url)
     sql(url, "UPDATE alembic_version SET version_num = '9999'")
 
-    with pytest.raises(migrate.SchemaMismatch, match=r"9999.*needs 0001"):
+    with pytest.raises(migrate.SchemaMismatch, match=r"9999.*needs 0002"):
         migrate.check(url)
 
 
@@ -132,7 +132,7 @@ def test_a_ledger_with_records_refuses_to_downgrade(url: str) -> None:
 
     with pytest.raises(RuntimeError, match="never dropped"):
         alembic(url, "base")
-    assert migrate.current(url) == "0001"
+    assert migrate.current(url) == "0002"
 
 
 def test_an_empty_ledger_can_be_taken_down_and_up_again(url: str) -> None:
