@@ -23,6 +23,7 @@ CHANGING = {
     r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}": "<id>",
     r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z": "<time>",
     r"demo-[a-z0-9]+": "<client>",
+    r"onrecord\.local/[0-9a-f]{8}": "<origin>",
 }
 
 
