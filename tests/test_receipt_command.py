@@ -65,7 +65,7 @@ def _receipt(index: int = 5, size: int = 12, **changed: Any) -> Receipt:
         "salts": {name: opened[name] for name in ("input", "output")},
         "hashes": tuple(inclusion_proof(index, size, growth.node)),
         "signature": SIGNER.private.sign(Checkpoint(origin=SIGNER.name, size=size, root=root).text()),
-        "key_id": KEY.rpartition("+")[0],
+        "key_id": f"{SIGNER.name}+{SIGNER.key().id.hex()}",
     }
     return Receipt(**(values | changed))
 
