@@ -53,16 +53,21 @@ class Callers:
             raise RequestRefused("forbidden", f"this needs the scope {names}", WWW_Authenticate=header)
         return claims
 
+    async def refresh(self) -> None:
+        """Learn which clients are disabled; while the database does not answer, what was known holds."""
+        try:
+            self._disabled = await anyio.to_thread.run_sync(self._read_disabled)
+        except StorageUnavailable:
+            log.warning("disabled-clients-unknown", consequence="only those known before are refused")
+        except Exception:
+            # Whatever it is must not end the refreshing for good: no later disabling would ever be seen.
+            log.exception("disabled-clients-unknown")
+
     async def refresh_for_ever(self) -> None:
-        """Learn of disabled clients every two seconds; while the database is away, what was known holds."""
+        """Learn of newly disabled clients every two seconds."""
         while True:
-            try:
-                self._disabled = await anyio.to_thread.run_sync(self._read_disabled)
-            except StorageUnavailable:
-                log.warning(
-                    "disabled clients unknown", cure="the database does not answer; known ones stay refused"
-                )
             await asyncio.sleep(REFRESH_S)
+            await self.refresh()
 
 
 def _token(headers: Iterable[tuple[bytes, bytes]]) -> str:

@@ -47,7 +47,9 @@ def configure(part: str, level: str, *, debug: bool = False) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
-    logging.getLogger("alembic").setLevel("WARNING")  # it reports every look at the revision
+    # alembic reports every look at the revision, uvicorn every step of coming and going, which we log ourselves.
+    for name in ("alembic", "uvicorn.error"):
+        logging.getLogger(name).setLevel("DEBUG" if debug else "WARNING")
     for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
         logging.getLogger(name).handlers[:] = []
         logging.getLogger(name).propagate = True

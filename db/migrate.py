@@ -17,10 +17,13 @@ class SchemaMismatch(Exception):
     """The database is behind this code, or ahead of it."""
 
     def __init__(self, found: str | None, expected: str) -> None:
-        super().__init__(
-            f"the database is at revision {found or 'none'}, this code needs {expected}: "
-            "run python -m api migrate with the newer of the two releases"
-        )
+        if found is None:
+            super().__init__("the database has no tables yet: run python -m api setup")
+        else:
+            super().__init__(
+                f"the database is at revision {found}, this code needs {expected}: "
+                "run python -m api migrate with the newer of the two releases"
+            )
         self.found = found
         self.expected = expected
 

@@ -20,7 +20,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from api.app import create_door
 from api.settings import Settings
 from tests import auditor
-from tests.service import Service
+from tests.conftest import DATABASES
+from tests.service import Service, running
 
 EXAMPLES = int(os.environ.get("ONRECORD_SOAK", "0")) or 20
 # A fixed seed in the suite, so that main stays green or red for everybody; the soak draws its own.
@@ -79,6 +80,14 @@ class OnOneLoop:
         self._loop.call_soon_threadsafe(self._ending.set)
         self._thread.join()
         self._loop.close()
+
+
+@pytest.fixture(scope="module", params=DATABASES)
+def service(request: pytest.FixtureRequest, short_folder: Path) -> Iterator[Service]:
+    """Run a service for these tests alone: they leave so many records that every later audit would take long."""
+    url = None if request.param == "sqlite" else request.getfixturevalue("postgres").new_database()
+    with running(short_folder / f"fuzzed-{request.param}", url) as service:
+        yield service
 
 
 @pytest.fixture

@@ -27,12 +27,12 @@ def run(settings: Settings, descriptors: Sequence[int], lifeline: int | None) ->
     config = uvicorn.Config(
         app,
         loop="uvloop",
-        http="httptools",  # never h11 in front of strangers: it is ten times slower
+        http="httptools",  # never h11 in front of strangers: it takes a length and chunks at once, and bare line feeds
         ws="none",
         lifespan="on",
         root_path=settings.root_path,
         log_config=None,
-        log_level=settings.log_level,
+        log_level=None,  # api/logs.py has decided
         access_log=False,
         server_header=False,
         proxy_headers=True,
