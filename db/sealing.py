@@ -78,4 +78,4 @@ class Seal:
     @property
     def key_id(self) -> str:
         """Name the key that signs, as receipts do."""
-        return f"{self.signer.name}+{self.signer.key().id.hex()}"  # the key itself, in Base64, may have a plus
+        return f"{self.signer.name}+{self.signer.key().id.hex()}"  # the Base64 behind it may have a plus
