@@ -24,6 +24,7 @@ CHANGING = {
     r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z": "<time>",
     r"demo-[a-z0-9]+": "<client>",
     r"onrecord\.local/[0-9a-f]{8}": "<origin>",
+    r"onrecord\.local/[0-9a-f]{8}": "<origin>",
 }
 
 
