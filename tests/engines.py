@@ -207,6 +207,9 @@ class Slow:
         self.gate.wait(10)
         return self.ledger.append(records)
 
+    def note(self) -> bool:
+        return self.ledger.note()
+
 
 class Broken:
     """A ledger that cannot be written until it is mended."""
@@ -218,3 +221,6 @@ class Broken:
         if not self.is_mended:
             raise LedgerUnavailable("the disk is full")
         return self.ledger.append(records)
+
+    def note(self) -> bool:
+        return self.ledger.note()
