@@ -4,7 +4,8 @@ A database can be rolled back with everything that is in it; what it had said of
 this shows accidents and restored backups; on a disk or host of its own, it shows whoever owns the database too.
 
 A line is a signed note with tabs for its newlines (a note has no tabs of its own): readable, and a line that a crash
-tore has no newline at its end. The next line is then begun on a new one, and the torn one is passed over for ever.
+tore has no newline at its end. The next append says so behind it and begins a new line; readers pass it over. Every
+other line counts: one that cannot be believed is a finding.
 """
 
 from __future__ import annotations
@@ -17,11 +18,12 @@ from typing import TYPE_CHECKING, Any
 
 from api.keys import sync_folder
 from db import auditing_anchor
-from db.notes import MAX_BYTES, Checkpoint, NoteRefused, VerifierKey, open_checkpoint
+from db.notes import MAX_BYTES, NoteRefused, VerifierKey, open_checkpoint
 
 if TYPE_CHECKING:
     from api.settings import Settings
 
+_TORN = b"\ttorn"
 _TAIL = 2 * MAX_BYTES  # bytes that surely hold the last line
 
 
@@ -50,7 +52,7 @@ class AnchorFile:
         try:
             line = note.removesuffix(b"\n").replace(b"\n", b"\t") + b"\n"
             if _is_torn(descriptor):
-                line = b"\n" + line
+                line = _TORN + b"\n" + line
             if os.write(descriptor, line) != len(line):
                 raise OSError(errno.ENOSPC, "only a part could be written", str(self.path))
             os.fsync(descriptor)
@@ -111,20 +113,9 @@ def read_anchor(path: Path) -> list[bytes]:
 
 
 def _notes(content: bytes) -> Iterator[bytes]:
-    # What stands behind the last newline is torn; so is a line that a later start put a newline behind.
-    for line in content.split(b"\n")[:-1]:
-        note = line.replace(b"\t", b"\n") + b"\n"
-        if _is_note(note):
-            yield note
-
-
-def _is_note(note: bytes) -> bool:
-    text, blank, signatures = note.partition(b"\n\n")
-    try:
-        Checkpoint.parse(text + b"\n")
-    except NoteRefused:
-        return False
-    return bool(blank and signatures)
+    for line in content.split(b"\n")[:-1]:  # what stands behind the last newline is torn
+        if line and not line.endswith(_TORN):
+            yield line.replace(b"\t", b"\n") + b"\n"
 
 
 def _is_torn(descriptor: int) -> bool:

@@ -15,14 +15,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from heapq import merge
 from hmac import compare_digest, digest
 from typing import Any
 
 from sqlalchemy import Connection, Engine, text
 
-from db.auditing import Cause, Finding, Findings
+from db.auditing import Anchor, Cause, Findings, Verdict
 from db.auditing_rows import check, raw
 from db.auditing_state import State
 from db.auditing_tree import Claim, Regrown
@@ -30,13 +29,17 @@ from db.engine import reading
 from db.notes import Checkpoint, NoteRefused, VerifierKey, open_checkpoint
 from db.tree import Frontier, leaf_hash
 
-_PAGE, _PAGE_BYTES = 1000, 2**23  # rows of a page, fewer where they are large
+_PAGE, _PAGE_BYTES = 1000, 2**23  # records of a page, fewer where they are large
 _NOTES = 1000
 _BEFORE_ALL = -(2**62)
 _HEADS = text("SELECT * FROM head")
+_SIZES = text(
+    "SELECT r.idx, coalesce(length(p.input) + length(p.output) + length(p.actor) + length(p.meta), 0) AS held"
+    " FROM record r LEFT JOIN payload p ON p.record_id = r.id WHERE r.idx > :after ORDER BY r.idx LIMIT :limit"
+)
 _RECORDS = text(
     "SELECT r.*, p.record_id, p.input, p.output, p.actor, p.meta, p.secret FROM record r"
-    " LEFT JOIN payload p ON p.record_id = r.id WHERE r.idx > :after ORDER BY r.idx LIMIT :limit"
+    " LEFT JOIN payload p ON p.record_id = r.id WHERE r.idx > :after AND r.idx <= :last ORDER BY r.idx"
 )
 _PREDICTIONS = text(
     "SELECT idx, position, client_id, model, version, reference, label, score, observed_at_us, outcome_idx"
@@ -51,34 +54,6 @@ _STRAY_PAYLOADS = text(
 _NOTE_PAGE = text("SELECT size, text FROM note WHERE size > :after ORDER BY size LIMIT :limit")
 _COUNTS = {name: text(f"SELECT count(*) FROM {name}") for name in ("record", "payload")}  # noqa: S608  # our names
 Progress = Callable[[int, int], None]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Anchor:
-    """A signed checkpoint that was kept outside the database, and where it comes from."""
-
-    source: str
-    note: bytes
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
-    """What the audit saw; without findings, the first `anchored` records are those that somebody outside saw too."""
-
-    origin: str
-    key_id: str
-    size: int
-    root: bytes
-    records: int
-    payloads: int
-    predictions: int
-    notes: int
-    signed: int  # the largest size that a stored note vouches for
-    anchored: int
-    anchors: dict[str, int]  # source: how many genuine checkpoints came from there
-    is_mac_checked: bool
-    findings: tuple[Finding, ...]
-    found: int  # all findings, those too that were only counted
 
 
 def audit(
@@ -160,10 +135,8 @@ class _Audit:
         )
 
     def _walk(self, tree: Regrown, size: int, progress: Progress) -> None:
-        expected, after, limit = 0, _BEFORE_ALL, _PAGE
-        while rows := self._connection.execute(_RECORDS, {"after": after, "limit": limit}).all():
-            within = {"after": after, "last": rows[-1].idx}
-            predictions = _by_record(self._connection.execute(_PREDICTIONS, within).all())
+        expected = 0
+        for rows, predictions in self._pages():
             hashes: list[bytes] = []
             for row in rows:
                 if row.idx != expected or row.idx >= size:
@@ -180,12 +153,19 @@ class _Audit:
                 )
             tree.append(hashes)
             progress(self._records, size)
-            self._last = after = rows[-1].idx
-            limit = _next_limit(rows)
         if expected < size:
             self._findings.add(
                 expected, Cause.ORDER, f"the head says {size} records, and there are {expected}"
             )
+
+    def _pages(self) -> Iterator[tuple[Sequence[Any], dict[int, list[Any]]]]:
+        """Read records with what belongs to them, as many at a time as fit; their sizes cost little to ask."""
+        while sizes := self._connection.execute(_SIZES, {"after": self._last, "limit": _PAGE}).all():
+            within = {"after": self._last, "last": _until(sizes)}
+            rows = self._connection.execute(_RECORDS, within).all()
+            predictions = self._connection.execute(_PREDICTIONS, within).all()
+            yield rows, _by_record(predictions)
+            self._last = within["last"]
 
     def _out_of_order(self, idx: int, expected: int, size: int) -> None:
         if idx > expected:
@@ -295,10 +275,13 @@ def _by_record(rows: Sequence[Any]) -> dict[int, list[Any]]:
     return found
 
 
-def _next_limit(rows: Sequence[Any]) -> int:
-    """Ask for as many rows as fit the memory of a page, if the next are as large as these."""
-    held = sum(len(row.input) + len(row.output) + len(row.meta) for row in rows if row.record_id is not None)
-    return max(1, min(_PAGE, _PAGE_BYTES * len(rows) // max(held, 1)))
+def _until(sizes: Sequence[Any]) -> int:
+    held = 0
+    for row in sizes:
+        held += row.held
+        if held > _PAGE_BYTES:
+            return int(row.idx)
+    return int(sizes[-1].idx)
 
 
 def _shown(value: object) -> str:

@@ -35,6 +35,34 @@ class Finding:
     detail: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Anchor:
+    """A signed checkpoint that was kept outside the database, and where it comes from."""
+
+    source: str
+    note: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What the audit saw; without findings, the first `anchored` records are those that somebody outside saw too."""
+
+    origin: str
+    key_id: str
+    size: int
+    root: bytes
+    records: int
+    payloads: int
+    predictions: int
+    notes: int
+    signed: int  # the largest size that a stored note vouches for
+    anchored: int
+    anchors: dict[str, int]  # source: how many genuine checkpoints came from there
+    is_mac_checked: bool
+    findings: tuple[Finding, ...]
+    found: int  # all findings, those too that were only counted
+
+
 class Findings:
     """Collects findings, the first ones of each cause in full."""
 

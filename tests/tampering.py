@@ -18,12 +18,13 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy import Connection
 
 from db import clients, versions
-from db.audit import Anchor, Verdict, audit
+from db.audit import audit
+from db.auditing import Anchor, Verdict
 from db.engine import open_pen, open_reader
 from db.ledger import Ledger
 from db.notes import Checkpoint, Signer, VerifierKey, sign
 from db.records import Kind, Record, new_id
-from db.tree import Frontier, leaf_hash
+from db.tree import Frontier, Growth, leaf_hash
 from tests.ledgers import NOON_US, SEAL, fresh, predicted
 from tests.postgres import name_of, plain
 
@@ -115,17 +116,22 @@ class Rigged:
         where = " AND ".join(f"{name} = ?" for name in known)
         self.run((f"UPDATE {table} SET {column} = ? WHERE {where}", [value, *known.values()]))
 
+    def root(self, size: int) -> bytes:
+        """Compute the root of the first records."""
+        return self._grown(size).after.root()
+
     def regrow(self) -> None:
         """Compute tiles and head anew from the leaves, as somebody without the key can."""
-        frontier = Frontier()
-        growth = frontier.append(
-            [leaf_hash(leaf) for (leaf,) in self.run("SELECT leaf FROM record ORDER BY idx")]
-        )
+        growth = self._grown(SIZE)
         for span, hashes in growth.tiles():
             self.run(
                 ("UPDATE tile SET hashes = ? WHERE level = ? AND idx = ?", [hashes, span.level, span.index])
             )
         self.run(("UPDATE head SET root = ?, frontier = ?", [growth.after.root(), growth.after.to_bytes()]))
+
+    def _grown(self, size: int) -> Growth:
+        leaves = self.run(f"SELECT leaf FROM record WHERE idx < {size} ORDER BY idx")
+        return Frontier().append([leaf_hash(leaf) for (leaf,) in leaves])
 
 
 def signed_by_another(name: str, size: int, root: bytes) -> bytes:

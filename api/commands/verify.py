@@ -19,7 +19,8 @@ from api.settings import Settings, environment
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from db.audit import Anchor, Progress, Verdict
+    from db.audit import Progress
+    from db.auditing import Anchor, Verdict
     from db.notes import VerifierKey
 
 VERIFIED, TAMPERED, NOT_ANCHORED = 0, 1, 3
@@ -88,7 +89,7 @@ def _key(path: Path) -> VerifierKey:
 
 def _anchors(settings: Settings, given: tuple[Path, ...]) -> list[Anchor]:
     from api.anchoring import read_anchor
-    from db.audit import Anchor
+    from db.auditing import Anchor
 
     files = given or tuple(path for path in (settings.anchor,) if path.exists())
     try:
