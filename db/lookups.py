@@ -20,7 +20,8 @@ from db.tables import RecordId, payload, prediction, record
 
 _STREAM_PAGE = 1_000  # rows per read of a stream: long enough to be fast, short enough to hold nothing back
 _POSITIONS = 2**31 - 1  # the column holds no more
-_RECORD = [each for each in record.c if each.name != "leaf"]  # what stands in leaves is for proofs: db/proofs.py
+# What stands in leaves is for proofs: db/proofs.py.
+_RECORD = [each for each in record.c if each.name != "leaf"]
 _LAST = 2**62  # no place and no time is beyond this, and adding a delay to it still fits
 
 
