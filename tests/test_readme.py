@@ -25,7 +25,6 @@ CHANGING = {
     r"demo-[a-z0-9]+": "<client>",
     r"root [0-9a-f]{64}": "root <root>",
     r"onrecord\.local/[0-9a-f]{8}": "<origin>",
-    r"onrecord\.local/[0-9a-f]{8}": "<origin>",
 }
 
 
