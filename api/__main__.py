@@ -13,6 +13,8 @@ from typing import Any
 import click
 
 from api.commands.administration import client, model
+from api.commands.receipt import receipt
+from api.commands.verify import verify
 from api.settings import Settings, environment, table
 
 LEVELS = click.Choice(["debug", "info", "warning", "error"])
@@ -41,6 +43,8 @@ def main() -> None:
 
 main.add_command(client)
 main.add_command(model)
+main.add_command(receipt)
+main.add_command(verify)
 
 
 def _chosen(**options: Any) -> Settings:
@@ -119,17 +123,21 @@ def engine(context: click.Context, /, lifeline: int | None, **options: Any) -> N
 @main.command()
 def migrate() -> None:
     """Bring the database to the schema of this code."""
+    from api.commands.sealing import seal
     from api.engine import pen
     from db import migrate as migrations
 
     chosen = _chosen()
     before = migrations.current(chosen.database_url)
-    if before == migrations.head():
+    if before != migrations.head():
+        with pen.held(chosen.var, wait_s=1.0):
+            migrations.upgrade(chosen.database_url)
+        click.echo(f"migrated from {before or 'nothing'} to {migrations.head()}")
+    done = list(seal(chosen))
+    for line in done:
+        click.echo(line)
+    if before == migrations.head() and not done:
         click.echo(f"nothing to do: the database is at {before}")
-        return
-    with pen.held(chosen.var, wait_s=1.0):
-        migrations.upgrade(chosen.database_url)
-    click.echo(f"migrated from {before or 'nothing'} to {migrations.head()}")
 
 
 @main.command()

@@ -21,6 +21,7 @@ from api.document import Document
 from api.front import Front
 from api.health import Health
 from api.jwts import Authority, Key
+from api.ledger import Ledger
 from api.line import Line
 from api.pages import create_pages
 from api.predictions import Predictions
@@ -30,6 +31,7 @@ from api.split import split
 from api.tokens import Tokens
 from db.engine import open_reader
 from db.lookups import Lookups
+from db.proofs import Proofs
 
 CONTRACT = Path(__file__).parent.parent / "openapi"
 # A door waits a little longer than the engine lets a request wait, so that the engine's own answer arrives first.
@@ -90,6 +92,7 @@ def _handlers(
             clock_us=_now_us,
         ),
         records=Records(lookups=lookups),
+        ledger=Ledger(proofs=Proofs(reader)),
         catalog=Catalog(
             models=agreed.models,
             registered=lambda: db.versions.listing(reader),

@@ -7,6 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+_RECEIPT = {
+    "description": (
+        "Proves the record's place in the ledger, with these exact bytes of request and answer, to whoever has pinned "
+        "the public key; a dictionary (RFC 9651). `python -m api receipt` checks it offline."
+    ),
+    "schema": {"type": "string", "example": "index=41, size=42, root=:…:, leaf=:…:, …"},
+}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelContract:
@@ -179,7 +187,8 @@ def _operation(model: ModelContract, prefix: str) -> dict[str, Any]:
                     "Location": {
                         "description": "Where the record can be read.",
                         "schema": {"type": "string", "format": "uri-reference", "example": "/v1/records/…"},
-                    }
+                    },
+                    "OnRecord-Receipt": _RECEIPT,
                 },
                 "content": {"application/json": {"schema": _ref(f"{prefix}Answer")}},
             },

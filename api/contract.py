@@ -25,6 +25,8 @@ PUBLIC = frozenset(
         "tokens.issue",
         "tokens.keys",
         "tokens.metadata",
+        "ledger.checkpoint",
+        "ledger.consistency",
         "health.live",
         "health.ready",
         "document.read",

@@ -16,6 +16,8 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 CURSOR_KEY_BYTES = 32
+MAC_KEY_BYTES = 32
+CURE_LEDGER = "copy it from the host that ran setup first, or restore the backup"
 
 
 class KeyRefused(Exception):
@@ -41,6 +43,11 @@ def cursor_key_path(var: Path) -> Path:
     return folder(var) / "cursor.key"
 
 
+def mac_key_path(var: Path) -> Path:
+    """Name the file of the 32 bytes that authenticate the head of the ledger between two appends."""
+    return folder(var) / "ledger" / "mac.key"
+
+
 def create(var: Path) -> list[Path]:
     """Create the keys that are missing, durably, and name them; keys that exist are left alone."""
     for private in (folder(var), token_key_path(var).parent):
@@ -61,7 +68,7 @@ def read_token_key(var: Path) -> ec.EllipticCurvePrivateKey:
     """
     path = token_key_path(var)
     try:
-        key = serialization.load_pem_private_key(_read_private(path), password=None)
+        key = serialization.load_pem_private_key(read_private(path), password=None)
     except (ValueError, TypeError, UnsupportedAlgorithm) as refused:
         raise KeyRefused(path, "is not a private key in PEM", _CURE_WRONG) from refused
     if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP256R1):
@@ -76,9 +83,18 @@ def read_cursor_key(var: Path) -> bytes:
         KeyRefused: missing, readable by others, or not 32 bytes long.
     """
     path = cursor_key_path(var)
-    key = _read_private(path)
+    key = read_private(path)
     if len(key) != CURSOR_KEY_BYTES:
         raise KeyRefused(path, f"is not {CURSOR_KEY_BYTES} bytes long", _CURE_WRONG)
+    return key
+
+
+def read_mac_key(var: Path) -> bytes:
+    """Read the key of the ledger's head; raises KeyRefused as `read_cursor_key` does."""
+    path = mac_key_path(var)
+    key = read_private(path, CURE_LEDGER)
+    if len(key) != MAC_KEY_BYTES:
+        raise KeyRefused(path, f"is not {MAC_KEY_BYTES} bytes long", CURE_LEDGER)
     return key
 
 
@@ -99,17 +115,22 @@ def write_private(path: Path, content: bytes) -> None:
         os.link(draft, path)
     finally:
         draft.unlink()
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
 
 
 _CURE_WRONG = "restore the backup, or move it away and run: python -m api setup (voids what it signed)"
 
 
-def _read_private(path: Path) -> bytes:
+def read_private(path: Path, cure: str = "run: python -m api setup") -> bytes:
+    """Read a file that only this user can read; `cure` is what helps where it is missing.
+
+    Raises:
+        KeyRefused: it is missing, no file, or open to others.
+    """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except FileNotFoundError as missing:
-        raise KeyRefused(path, "is missing", "run: python -m api setup") from missing
+        raise KeyRefused(path, "is missing", cure) from missing
     except OSError as refused:
         raise KeyRefused(path, f"cannot be read ({refused.strerror})", "check owner and mode") from refused
     with os.fdopen(descriptor, "rb") as file:
@@ -131,7 +152,8 @@ def _new_cursor_key() -> bytes:
     return secrets.token_bytes(CURSOR_KEY_BYTES)
 
 
-def _sync_folder(path: Path) -> None:
+def sync_folder(path: Path) -> None:
+    """Make durable that files in this folder came or went."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)

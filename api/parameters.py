@@ -25,6 +25,7 @@ class Parameter:
     place: str
     kind: str
     schema: Schema
+    is_required: bool
 
     def read(self, text: str) -> Any:
         """Turn the text into the declared type.
@@ -72,6 +73,7 @@ class Parameters:
         read = [_parameter(each, components) for each in declared]
         self._path = [each for each in read if each.place == "path"]
         self._query = {each.name: each for each in read if each.place == "query"}
+        self._required = [name for name, each in self._query.items() if each.is_required]
 
     def read(self, path: Mapping[str, str], query: bytes) -> tuple[dict[str, Any], dict[str, Any]]:
         """Read the path's and the query's parameters.
@@ -79,13 +81,13 @@ class Parameters:
         Raises:
             RequestRefused: `validation`, naming every wrong, unknown or repeated one.
         """
-        if not query and not self._path:
+        if not query and not self._path and not self._required:
             return {}, {}
         errors: list[dict[str, str]] = []
         in_path: dict[str, Any] = {}
         for parameter in self._path:
             _take(parameter, path[parameter.name], in_path, errors)
-        in_query = self._read_query(query, errors) if query else {}
+        in_query = self._read_query(query, errors) if query or self._required else {}
         if errors:
             raise validation(errors)
         return in_path, in_query
@@ -93,7 +95,7 @@ class Parameters:
     def _read_query(self, query: bytes, errors: list[dict[str, str]]) -> dict[str, Any]:
         found: dict[str, Any] = {}
         seen: set[str] = set()
-        for name, text in _pairs(query):
+        for name, text in _pairs(query) if query else ():
             parameter = self._query.get(name)
             if parameter is None:
                 errors.append({"parameter": name[:60], "detail": "is not known here"})
@@ -102,6 +104,9 @@ class Parameters:
             else:
                 _take(parameter, text, found, errors)
             seen.add(name)
+        errors += [
+            {"parameter": name, "detail": "is required"} for name in self._required if name not in seen
+        ]
         return found
 
 
@@ -129,4 +134,7 @@ def _parameter(declared: Mapping[str, Any], components: Mapping[str, Any]) -> Pa
     schema = declared["schema"]
     while "$ref" in schema:
         schema = components[schema["$ref"].rsplit("/", 1)[1]]
-    return Parameter(declared["name"], declared["in"], schema["type"], Schema(schema, components))
+    compiled = Schema(schema, components)
+    return Parameter(
+        declared["name"], declared["in"], schema["type"], compiled, declared.get("required", False)
+    )

@@ -16,6 +16,7 @@ from api import cursors, times
 from api.calls import JSON, Answer, Call, Claims
 from api.line import EngineUnavailable, Line, unavailable
 from api.problems import RequestRefused
+from api.receipts import HEADER
 from db.lookups import Filter, FoundPrediction, Lookups, Position
 from db.records import new_id
 
@@ -58,6 +59,8 @@ class Predictions:
                 status=status, content=frame.body, media_type="application/problem+json", headers=headers
             )
         headers["Location"] = f"{self.root_path}/v1/records/{record}"
+        if "receipt" in frame.head:
+            headers[HEADER] = frame.head["receipt"]
         return Answer(status=status, content=frame.body, headers=headers)
 
     def search(self, call: Call) -> Answer:

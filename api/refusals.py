@@ -36,6 +36,7 @@ def refusal_of(raised: BaseException) -> Refusal | None:
 
 def _kinds() -> tuple[type[Exception], ...]:
     # Imported only when something was raised: the supervisor needs none of these rooms while all is well.
+    from api.anchoring import AnchorRefused
     from api.asking import NoEngine
     from api.contract import ContractRefused
     from api.engine.changes import ChangeRefused
@@ -44,6 +45,15 @@ def _kinds() -> tuple[type[Exception], ...]:
     from api.settings import SettingRefused
     from db.engine import StorageRefused, StorageUnavailable
     from db.migrate import SchemaMismatch
+    from db.sealing import LedgerForked
 
     ours = (SettingRefused, KeyRefused, ContractRefused, PenTaken, VarMissing, NoEngine, ChangeRefused)
-    return (*ours, CommandRefused, StorageRefused, StorageUnavailable, SchemaMismatch)
+    return (
+        *ours,
+        CommandRefused,
+        AnchorRefused,
+        StorageRefused,
+        StorageUnavailable,
+        SchemaMismatch,
+        LedgerForked,
+    )

@@ -192,6 +192,14 @@ class Settings:
             "operator; whoever can open it predicts and records as any client",
         )
     )
+    anchor: Path = field(
+        metadata=_setting(
+            "<var>/anchor.log",
+            readings.PATH,
+            "file the engine adds signed checkpoints to, at most one a second; it will not start behind them",
+            "operator; on a disk of its own it shows when the database is rolled back; losing it hides that",
+        )
+    )
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str]) -> Settings:

@@ -1,36 +1,26 @@
-"""The one writer: records are remembered for ever, in one dense order, before anyone is answered."""
+"""The one writer: records are remembered for ever, in one dense order and one tree, before anyone is answered."""
 
+from __future__ import annotations
+
+import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import chain
-from typing import Any
+from dataclasses import dataclass
 from uuid import UUID
 
-from sqlalchemy import Connection, Dialect, Engine, bindparam, select, update
+from sqlalchemy import Connection, Engine, RowMapping, select
 from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
 
-from db.engine import DEADLINE_S, StorageRefused, harden, inserter, reason
-from db.records import Record
-from db.tables import head, payload, prediction, record
+from db import heads, receipts, tiles
+from db.engine import DEADLINE_S, StorageRefused, harden, reason
+from db.records import SECRET_BYTES, Appended, Receipt, Record, leaf, salted_leaf, salts
+from db.rows import CONTENT, Rows
+from db.sealing import Head, LedgerForked, Seal
+from db.tables import payload, record
+from db.tree import Frontier, Growth, leaf_hash
 
 _RETRY_S = 0.05  # between attempts to reconnect: a restarted PostgreSQL answers within seconds
-_PAYLOAD = ("record_id", "input", "output", "actor", "meta")
-_RECORD = (
-    "idx", "id", "kind", "observed_at_us", "client_id", "model", "version", "digest", "status",
-)  # fmt: skip
-_PREDICTION = (
-    "idx", "position", "client_id", "model", "version", "reference", "label", "score", "observed_at_us",
-)  # fmt: skip
-
-# What makes two records the same; their rows are derived from these.
-_CONTENT = (*_RECORD[2:], *_PAYLOAD[1:])
-_HEAD = select(head.c.size, head.c.latest_us, head.c.lag_us).where(head.c.id == 1).with_for_update()
-_ADVANCE = (
-    update(head)
-    .where(head.c.id == 1, head.c.size == bindparam("before"))
-    .values(size=bindparam("after"), latest_us=bindparam("latest"), lag_us=bindparam("lag"))
-)
 
 
 class LedgerUnavailable(Exception):
@@ -60,69 +50,130 @@ class _Unsettled(Exception):
     """COMMIT was sent and its answer never came."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Group:
+    """Records with what is made of them once, before any lock: a second attempt inserts the same leaves."""
+
+    records: Sequence[Record]
+    secrets: Sequence[bytes]
+    salts: Sequence[Mapping[str, bytes]]
+    leaves: Sequence[bytes]
+
+
 class Ledger:
-    """Appends through the pen; safe from any thread, one group at a time."""
+    """Appends through the pen; safe from any thread, one group at a time.
 
-    def __init__(self, engine: Engine, deadline_s: float = DEADLINE_S) -> None:
-        """Take an engine of `open_pen`; `deadline_s` bounds the search for a commit whose outcome is unknown."""
-        self._engine = engine
-        self._deadline_s = deadline_s
-        self._add_payloads = inserter(engine, payload, _PAYLOAD)
-        self._add_records = inserter(engine, record, _RECORD)
-        self._add_predictions = inserter(engine, prediction, _PREDICTION)
-        self._raw_id = _raw_id(engine.dialect)
+    Once it raised LedgerForked it appends nothing more: what this process knows and what is stored cannot both be
+    true, and only a person can say which is.
+    """
 
-    def append(self, records: Sequence[Record]) -> list[int]:
-        """Remember the records for ever, all or none, and return the place of each in the ledger.
+    def __init__(
+        self,
+        engine: Engine,
+        seal: Seal,
+        deadline_s: float = DEADLINE_S,
+        anchor: Callable[[bytes], None] | None = None,
+    ) -> None:
+        """Take an engine of `open_pen`; `deadline_s` bounds the search for a commit whose outcome is unknown.
+
+        `anchor` gets every signed checkpoint that `note` writes, after it is in the database.
+        """
+        self._engine, self._seal, self._deadline_s, self._anchor = engine, seal, deadline_s, anchor
+        self._rows = Rows(engine)
+        # What this process has seen durable, and of that the newest it has written a note of.
+        self._seen: Frontier | None = None
+        self._noted: Frontier | None = None
+        self._fork: str | None = None
+
+    def check(self) -> None:
+        """Look at the stored head before anything is appended; also notices a head that went backwards since.
+
+        Raises:
+            LedgerForked: it was not sealed with these keys, or is not the one this process left.
+            LedgerUnavailable: the database cannot be read.
+        """
+        self._settle([])
+
+    def append(self, records: Sequence[Record]) -> Appended:
+        """Remember the records for ever, all or none, and return the place and the receipt of each.
 
         Returns only when they are on disk (and on the synchronous standby where one is configured). If the
         process dies before this returns, they may or may not exist; appending them again yields the same places.
 
         Raises:
             LedgerUnavailable: nothing was promised; the same records may be appended again.
+            LedgerForked: the stored head is not what it must be; nothing is promised. Do not serve.
             RecordConflict: an id is already stored with other content; nothing of this group was appended.
             RecordRefused: the database takes a record of this group for no record; nothing was appended either.
         """
         return self._keep(records, None)
 
-    def change(self, record: Record, apply: Callable[[Connection], None]) -> int:
+    def change(self, record: Record, apply: Callable[[Connection], None]) -> Appended:
         """Let `apply` change the current state and append the record of it, both or neither.
 
         Whatever `apply` raises is raised and nothing is changed. A record that is already stored was applied
         with it, so it is not applied again.
         """
-        return self._keep([record], apply)[0]
+        return self._keep([record], apply)
 
-    def _keep(self, records: Sequence[Record], apply: Callable[[Connection], None] | None) -> list[int]:
+    def note(self) -> bool:
+        """Write a signed checkpoint of the newest head this process knows to be durable; False if there was none new.
+
+        Raises:
+            LedgerForked: the ledger did not grow from the last note to here.
+            LedgerUnavailable, OSError: it is not written, or not anchored; the next call makes up for it.
+        """
+        seen = self._seen
+        if seen is None or seen == self._noted or self._fork is not None:
+            return False
+        text = self._seal.note(seen.size, seen.root())
+        try:
+            with self._connection() as connection:
+                connection.begin()
+                if self._noted is not None:
+                    # Off the way of answers: a head that went back and then grew again passed every append's check.
+                    tiles.check_growth(connection, self._noted, seen)
+                heads.put_note(connection, seen.size, text)
+                connection.commit()
+        except (SQLAlchemyError, StorageRefused) as error:
+            raise LedgerUnavailable(reason(error)) from error
+        if self._anchor is not None:
+            self._anchor(text)
+        self._noted = seen
+        return True
+
+    def _keep(self, records: Sequence[Record], apply: Callable[[Connection], None] | None) -> Appended:
         """Append what is not stored yet; normally that is everything, so nothing is looked up first."""
         wanted: dict[UUID, Record] = {}
         for each in records:
             if wanted.setdefault(each.id, each) != each:
                 raise RecordConflict(each.id)
-        places: dict[UUID, int] = {}
-        while missing := [each for each in wanted.values() if each.id not in places]:
+        done: dict[UUID, Receipt] = {}
+        while missing := [each for each in wanted.values() if each.id not in done]:
             try:
-                places |= self._write(missing, apply)
+                done |= self._write(missing, apply)
             except IntegrityError as conflict:
                 stored = self._settle(missing)
                 if not stored:
                     raise RecordRefused(reason(conflict)) from conflict
-                places |= stored
+                done |= stored
             except _Unsettled as unsettled:
-                places |= self._settle(missing)
-                if len(places) < len(wanted):
+                done |= self._settle(missing)
+                if len(done) < len(wanted):
                     raise LedgerUnavailable(str(unsettled)) from unsettled
-        return [places[each.id] for each in records]
+        receipts = [done[each.id] for each in records]
+        return Appended(places=[each.index for each in receipts], receipts=receipts)
 
     def _write(
         self, records: Sequence[Record], apply: Callable[[Connection], None] | None
-    ) -> dict[UUID, int]:
+    ) -> dict[UUID, Receipt]:
         """Write one group in one transaction; after COMMIT was sent, no error says what became of it."""
         sent = False
+        group = _group(records)
         try:
             with self._connection() as connection:
                 connection.begin()
-                places = self._insert(connection, records, apply)
+                growth = self._insert(connection, group, apply)
                 sent = True
                 connection.commit()
         except IntegrityError:
@@ -133,35 +184,38 @@ class Ledger:
             if sent:
                 raise _Unsettled(reason(error)) from error
             raise LedgerUnavailable(reason(error)) from error
-        return places
+        self._seen = growth.after
+        made = receipts.of_growth(self._seal, growth, group.leaves, group.salts)
+        return dict(zip((each.id for each in records), made, strict=True))
 
     def _insert(
-        self, connection: Connection, records: Sequence[Record], apply: Callable[[Connection], None] | None
-    ) -> dict[UUID, int]:
-        """Insert the bulk before the lock on `head`, and number the records under it."""
-        ids = [self._raw_id(each.id) for each in records]
-        self._add_payloads(
-            connection,
-            [
-                (id_, each.input, each.output, each.actor, each.meta)
-                for id_, each in zip(ids, records, strict=True)
-            ],
-        )
-        size, latest, lag = _lock_head(connection)
+        self, connection: Connection, group: _Group, apply: Callable[[Connection], None] | None
+    ) -> Growth:
+        """Insert the bulk before the lock on `head`; number the records and grow the tree under it."""
+        self._rows.add_payloads(connection, group.records, group.secrets)
+        head = heads.lock(connection)
+        growth = self._open(head).append(list(map(leaf_hash, group.leaves)))
         if apply is not None:
             apply(connection)
-        places = range(size, size + len(records))
-        self._add_records(connection, list(map(_record_row, places, ids, records)))
-        self._add_predictions(connection, list(chain.from_iterable(map(_prediction_rows, places, records))))
-        for each in records:
-            latest = max(latest, each.observed_at_us)
-            lag = max(lag, latest - each.observed_at_us)
-        after = {"before": size, "after": places.stop, "latest": latest, "lag": lag}
-        if connection.execute(_ADVANCE, after).rowcount != 1:
+        places = range(growth.before.size, growth.after.size)
+        bound = self._rows.add_records(connection, places, group.records, group.leaves)
+        # What goes to disk is hashed again: memory that changed in between would make every later proof fail.
+        if growth.before.append(list(map(leaf_hash, bound))).after != growth.after:
+            raise LedgerUnavailable(
+                "leaves changed between hashing and writing: is this machine's memory sound?"
+            )
+        tiles.store(connection, growth)
+        if not heads.advance(connection, head, self._seal, growth.after, group.records):
             raise LedgerUnavailable("head moved under its lock: another writer does not take it")
-        return {each.id: place for place, each in zip(places, records, strict=True)}
+        return growth
 
-    def _settle(self, records: Sequence[Record]) -> dict[UUID, int]:
+    def _open(self, head: Head) -> Frontier:
+        """Believe a head only with the right mac, and only if it is no older than the last this process saw."""
+        if self._fork is not None:
+            raise LedgerForked(self._fork)
+        return self._seal.open(head, self._seen)
+
+    def _settle(self, records: Sequence[Record]) -> dict[UUID, Receipt]:
         """Look up what became of these records, for as long as the deadline allows, and never guess."""
         deadline = time.monotonic() + self._deadline_s
         while True:
@@ -169,28 +223,32 @@ class Ledger:
                 return self._find(records)
             except (SQLAlchemyError, StorageRefused) as error:
                 if time.monotonic() >= deadline:
-                    raise LedgerUnavailable(reason(error), outcome_unknown=True) from error
+                    raise LedgerUnavailable(reason(error), outcome_unknown=bool(records)) from error
             time.sleep(_RETRY_S)
 
-    def _find(self, records: Sequence[Record]) -> dict[UUID, int]:
-        """Return the places of those that are stored.
+    def _find(self, records: Sequence[Record]) -> dict[UUID, Receipt]:
+        """Return the receipts of those that are stored.
 
         Whoever holds the lock on `head` knows that no earlier transaction is still about to commit; and once
         this commit is durable, so is everything it saw.
         """
         content = select(record, payload).join(payload, payload.c.record_id == record.c.id)
         given = {each.id: each for each in records}
-        places: dict[UUID, int] = {}
         with self._connection() as connection:
             connection.begin()
-            _lock_head(connection)
-            for row in connection.execute(content.where(record.c.id.in_(given))).mappings():
-                if any(row[name] != getattr(given[row["id"]], name) for name in _CONTENT):
+            frontier = self._open(heads.lock(connection))
+            found = connection.execute(content.where(record.c.id.in_(given))).mappings().all()
+            for row in found:
+                if not _is_same(row, given[row["id"]]):
                     raise RecordConflict(row["id"])
-                places[row["id"]] = row["idx"]
+            paths = receipts.paths(tiles.reader(connection), frontier, {r["idx"]: r["leaf"] for r in found})
             connection.commit()
         harden(self._engine)
-        return places
+        self._seen = frontier
+        made = receipts.of_paths(
+            self._seal, frontier, paths, {r["idx"]: (r["leaf"], salts(r["secret"])) for r in found}
+        )
+        return {row["id"]: made[row["idx"]] for row in found}
 
     @contextmanager
     def _connection(self) -> Iterator[Connection]:
@@ -198,6 +256,9 @@ class Ledger:
         with self._engine.connect() as connection:
             try:
                 yield connection
+            except LedgerForked as fork:
+                self._fork = str(fork)
+                raise
             except IntegrityError:
                 raise
             except SQLAlchemyError:
@@ -205,23 +266,15 @@ class Ledger:
                 raise
 
 
-def _lock_head(connection: Connection) -> tuple[int, int, int]:
-    """Return (size, latest_us, lag_us) and let nobody else number records until this transaction ends."""
-    row = connection.execute(_HEAD).one()
-    return row.size, row.latest_us, row.lag_us
+def _is_same(row: RowMapping, given: Record) -> bool:
+    """Tell whether what is stored is this record: its columns, its bytes, and the leaf that stands for them."""
+    is_equal = all(row[name] == getattr(given, name) for name in CONTENT)
+    return is_equal and bool(row["leaf"] == leaf(given, row["secret"]))
 
 
-def _record_row(place: int, raw_id: object, r: Record) -> tuple[object, ...]:
-    return place, raw_id, int(r.kind), r.observed_at_us, r.client_id, r.model, r.version, r.digest, r.status
-
-
-def _prediction_rows(place: int, r: Record) -> list[tuple[object, ...]]:
-    return [
-        (place, p.position, r.client_id, r.model, r.version, p.reference, p.label, p.score, r.observed_at_us)
-        for p in r.rows
-    ]
-
-
-def _raw_id(dialect: Dialect) -> Callable[[UUID], Any]:
-    """Return what turns an id into the value its column stores."""
-    return record.c.id.type.dialect_impl(dialect).bind_processor(dialect) or (lambda value: value)
+def _group(records: Sequence[Record]) -> _Group:
+    random = os.urandom(SECRET_BYTES * len(records))
+    secrets = [random[at : at + SECRET_BYTES] for at in range(0, len(random), SECRET_BYTES)]
+    salt = list(map(salts, secrets))
+    leaves = list(map(salted_leaf, records, salt))
+    return _Group(records=records, secrets=secrets, salts=salt, leaves=leaves)

@@ -20,6 +20,8 @@ from db.tables import RecordId, payload, prediction, record
 
 _STREAM_PAGE = 1_000  # rows per read of a stream: long enough to be fast, short enough to hold nothing back
 _POSITIONS = 2**31 - 1  # the column holds no more
+# What stands in leaves is for proofs: db/proofs.py.
+_RECORD = [each for each in record.c if each.name != "leaf"]
 _LAST = 2**62  # no place and no time is beyond this, and adding a delay to it still fits
 
 
@@ -150,7 +152,7 @@ class Lookups:
             RecordNotFound: there is none, or, where `client_id` is given, it is another client's.
         """
         query = (
-            select(record, payload.c.input, payload.c.output, payload.c.actor, payload.c.meta)
+            select(*_RECORD, payload.c.input, payload.c.output, payload.c.actor, payload.c.meta)
             .join(payload, payload.c.record_id == record.c.id)
             .where(record.c.id == record_id)
         )

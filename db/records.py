@@ -1,9 +1,29 @@
-"""What the ledger keeps of one event, as plain values. Standard library only: writer and verifier share it."""
+"""What the ledger keeps of one event, as plain values, and the leaf that the tree has of it.
+
+Standard library only: writer and verifier share it. A leaf has neither index nor predecessor in it, so it can be made
+before anybody knows its place, and survives a second attempt. It holds no personal data: what was said stands in it as
+commitments, each under a salt of its own, that nobody can open without the record's secret.
+"""
 
 import os
+import struct
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
+from hmac import digest as hmac
 from uuid import UUID
+
+SECRET_BYTES = 32
+LEAF_VERSION, LEAF_BYTES = 1, 220
+COMMITTED = ("input", "output", "actor", "meta")
+_LEAF = struct.Struct(
+    ">BBH16sq32s32s32s32s32s32s"
+)  # big-endian, no padding; a golden vector holds it in place
+_NOTHING = bytes(32)
+
+
+class LeafRefused(Exception):
+    """These bytes are no leaf of a version this code knows."""
 
 
 class Kind(IntEnum):
@@ -44,7 +64,103 @@ class Record:
     output: bytes
     actor: bytes
     meta: bytes
+    runtime: bytes = _NOTHING  # the digest of what computed the output: libraries, interpreter, machine
     rows: tuple[PredictionRow, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Leaf:
+    """What a leaf says; `input`, `output`, `actor` and `meta` are commitments, 32 bytes each."""
+
+    id: UUID
+    kind: Kind
+    status: int
+    observed_at_us: int
+    digest: bytes | None
+    runtime: bytes
+    input: bytes
+    output: bytes
+    actor: bytes
+    meta: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Receipt:
+    """Proof that a record is in the ledger: its leaf, where it stands, and the signed head it leads to.
+
+    `salts` open the commitments to input and output, nothing else. `signature` is 64 bytes of Ed25519 over the text
+    of the checkpoint (origin, size, root); `key_id` is `<origin>+<8 hex digits>` of the key that made it.
+    """
+
+    index: int
+    leaf: bytes
+    salts: dict[str, bytes]
+    size: int
+    root: bytes
+    hashes: tuple[bytes, ...]
+    signature: bytes
+    key_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Appended:
+    """What an append returns, in the order of what was given: the places in the ledger, and the receipts."""
+
+    places: list[int]
+    receipts: list[Receipt]
+
+
+def salts(secret: bytes) -> dict[str, bytes]:
+    """Derive the salt of each commitment; one can be handed out without opening the others."""
+    return {name: hmac(secret, b"salt:" + name.encode(), "sha256") for name in COMMITTED}
+
+
+def commitment(salt: bytes, name: str, content: bytes) -> bytes:
+    """Commit to exact bytes: without the salt, even content that could be guessed stays hidden."""
+    return hmac(salt, name.encode() + b"/v1" + content, "sha256")
+
+
+def leaf(record: Record, secret: bytes) -> bytes:
+    """Write the 220 bytes that the tree hashes; the same record and secret give the same bytes for ever."""
+    return salted_leaf(record, salts(secret))
+
+
+def salted_leaf(record: Record, salt: Mapping[str, bytes]) -> bytes:
+    """Write a leaf where the salts are derived already: they cost half of it."""
+    return _LEAF.pack(
+        LEAF_VERSION,
+        record.kind,
+        record.status,
+        record.id.bytes,
+        record.observed_at_us,
+        record.digest or _NOTHING,
+        record.runtime,
+        *(commitment(salt[name], name, getattr(record, name)) for name in COMMITTED),
+    )
+
+
+def read_leaf(data: bytes) -> Leaf:
+    """Read what `leaf` wrote.
+
+    Raises:
+        LeafRefused: another length, another version, or a kind of record that does not exist.
+    """
+    if len(data) != LEAF_BYTES or data[0] != LEAF_VERSION:
+        raise LeafRefused(
+            f"a leaf of version {LEAF_VERSION} has {LEAF_BYTES} bytes and begins with its version"
+        )
+    _, kind, status, raw_id, observed_at_us, digest, runtime, *committed = _LEAF.unpack(data)
+    if kind not in list(Kind):
+        raise LeafRefused(f"there is no kind of record {kind}")
+    return Leaf(
+        id=UUID(bytes=raw_id),
+        kind=Kind(kind),
+        status=status,
+        observed_at_us=observed_at_us,
+        digest=None if digest == _NOTHING else digest,
+        runtime=runtime,
+        **dict(zip(COMMITTED, committed, strict=True)),
+    )
 
 
 def new_id(at_us: int) -> UUID:

@@ -56,6 +56,13 @@ head = Table(
     # times becomes a range of idx without missing one record, however clocks jump (db/lookups.py).
     Column("latest_us", BigInteger, nullable=False),
     Column("lag_us", BigInteger, nullable=False),
+    # What the tree needs to grow, authenticated by a key that is not in the database (db/sealing.py); the origin and
+    # the mac are empty until setup seals the head.
+    Column("root", LargeBinary(32), nullable=False),
+    Column("frontier", LargeBinary, nullable=False),
+    Column("mac", LargeBinary(32), nullable=False),
+    Column("origin", Text, nullable=False),
+    Column("epoch", Integer, nullable=False),
     postgresql_with={"fillfactor": "10"},  # one hot row: room for its next versions on the same page
 )
 
@@ -73,6 +80,7 @@ record = Table(
     Column("version", Text),
     Column("digest", LargeBinary(32)),
     Column("status", SmallInteger, nullable=False),
+    Column("leaf", LargeBinary(220), nullable=False),  # the bytes that the tree hashes (db/records.py)
     Index(
         "record_by_time", "observed_at_us"
     ),  # from/to: one seek each; grows at its right edge, so nearly free
@@ -86,6 +94,26 @@ payload = Table(
     Column("output", LargeBinary, nullable=False),
     Column("actor", LargeBinary, nullable=False),
     Column("meta", LargeBinary, nullable=False),
+    Column(
+        "secret", LargeBinary(32), nullable=False
+    ),  # opens the leaf's commitments; erased with its payload
+)
+
+tile = (
+    Table(  # the hashes of the tree, 256 at most in a row, so that no proof has to read leaves (db/tree.py)
+        "tile",
+        metadata,
+        Column("level", Integer, primary_key=True, autoincrement=False),
+        Column("idx", BigInteger, primary_key=True, autoincrement=False),
+        Column("hashes", LargeBinary, nullable=False),
+    )
+)
+
+note = Table(  # signed checkpoints, one a second at most
+    "note",
+    metadata,
+    Column("size", _Idx, primary_key=True, autoincrement=False),
+    Column("text", LargeBinary, nullable=False),
 )
 
 prediction = Table(

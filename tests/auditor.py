@@ -1,16 +1,22 @@
 """An independent checker: reads the database with the bare driver and derives everything again.
 
-Imports nothing of ours on purpose: what the writer believes wrongly, this must not believe too. Tests end with
-`assert auditor.audit(url, seen) == []`.
+Imports nothing of ours on purpose: what the writer believes wrongly, this must not believe too. (The tree comes from
+the tests' own reading of RFC 6962.) It has no keys: signatures and the head's mac are for others to check. Tests end
+with `assert auditor.audit(url, seen) == []`.
 """
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import hmac
 import json
 import sqlite3
+import struct
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 from urllib.parse import quote
 from uuid import UUID
@@ -18,11 +24,14 @@ from uuid import UUID
 import psycopg
 from psycopg.rows import dict_row
 
+from tests.vectors.slow import Slow
+
 Row = dict[str, Any]
 Select = Callable[[str], list[Row]]
 
 _PREDICTION = 1
 _ANSWERED = 201
+_COMMITTED = ("input", "output", "actor", "meta")
 _NO_VALUE = {"id", "reference", "label", "probability", "probabilities", "warnings"}
 
 
@@ -40,12 +49,16 @@ def audit(url: str, seen: Mapping[str, bytes] | None = None) -> list[Finding]:
         records = select("SELECT * FROM record ORDER BY idx")
         payloads = {_uuid(row["record_id"]): row for row in select("SELECT * FROM payload")}
         predictions = select("SELECT * FROM prediction ORDER BY idx, position")
+        leaves = Slow([_raw(row["leaf"]) for row in records])
         return [
             *_order(select("SELECT * FROM head"), records),
             *_pairs(records, payloads),
             *_columns(records, payloads),
             *_index(records, payloads, predictions),
             *_answered(records, payloads, seen or {}),
+            *_leaves(records, payloads),
+            *_tree(leaves, select("SELECT * FROM head"), select("SELECT * FROM note ORDER BY size")),
+            *_tiles(leaves, select("SELECT * FROM tile ORDER BY level, idx")),
         ]
 
 
@@ -182,9 +195,68 @@ def _answered(
             yield Finding(f"record {record}", "was answered with other bytes than are stored")
 
 
+def _leaves(records: list[Row], payloads: Mapping[UUID, Row]) -> Iterator[Finding]:
+    """Every leaf is what its columns and payload make under its secret; nothing else knows its runtime's digest."""
+    for row in records:
+        payload = payloads.get(_uuid(row["id"]))
+        if payload is None:
+            continue
+        leaf, secret = _raw(row["leaf"]), _raw(payload["secret"])
+        committed = (_commitment(secret, each, _raw(payload[each])) for each in _COMMITTED)
+        head = struct.pack(
+            ">BBH16sq", 1, row["kind"], row["status"], _uuid(row["id"]).bytes, row["observed_at_us"]
+        )
+        if leaf != b"".join((head, row["digest"] or bytes(32), leaf[60:92], *committed)):
+            yield Finding(f"record {row['idx']}", "has a leaf that columns and payload do not give")
+
+
+def _commitment(secret: bytes, name: str, content: bytes) -> bytes:
+    salt = hmac.new(secret, b"salt:" + name.encode(), hashlib.sha256).digest()
+    return hmac.new(salt, name.encode() + b"/v1" + content, hashlib.sha256).digest()
+
+
+def _tree(leaves: Slow, heads: list[Row], notes: list[Row]) -> Iterator[Finding]:
+    """Root and frontier of the head, and the root of every note, are those of the leaves."""
+    size = len(leaves.leaves)
+    starts = [
+        size >> level + 1 << level + 1 for level in reversed(range(size.bit_length())) if size >> level & 1
+    ]
+    roots = [leaves.mth(start, end) for start, end in pairwise([*starts, size])]
+    frontier = size.to_bytes(8, "big") + b"".join(roots)
+    for head in heads:
+        if (_raw(head["root"]), _raw(head["frontier"])) != (leaves.mth(0, size), frontier):
+            yield Finding("head", "has a root or frontier that the leaves do not give")
+        if _raw(head["mac"]) == b"" or not head["origin"]:
+            yield Finding("head", "is not sealed")
+    for note in notes:
+        origin, said, root = _raw(note["text"]).decode().split("\n")[:3]
+        stated = [head["origin"] for head in heads] + [str(note["size"])]
+        if [origin, said] != stated or note["size"] > size:
+            yield Finding(f"note {note['size']}", f"is of {origin} and {said} records")
+        elif base64.b64decode(root) != leaves.mth(0, note["size"]):
+            yield Finding(f"note {note['size']}", "has a root that the leaves do not give")
+
+
+def _tiles(leaves: Slow, tiles: list[Row]) -> Iterator[Finding]:
+    """What is stored of the tree in between is what the leaves give: all of it, and nothing more."""
+    size, expected = len(leaves.leaves), {}
+    for level in (level for level in range(8) if size >> 8 * level):
+        hashes = [leaves.mth(at << 8 * level, at + 1 << 8 * level) for at in range(size >> 8 * level)]
+        for at in range(0, len(hashes) - (len(hashes) % 256 if level == 0 else 0), 256):
+            expected[level, at // 256] = b"".join(hashes[at : at + 256])
+    stored = {(row["level"], row["idx"]): _raw(row["hashes"]) for row in tiles}
+    for place in sorted(expected.keys() | stored.keys()):
+        if expected.get(place) != stored.get(place):
+            yield Finding(f"tile {place[1]} of level {place[0]}", "is not what the leaves give")
+
+
 def _is_answer(row: Row) -> bool:
     return bool(row["kind"] == _PREDICTION and row["status"] == _ANSWERED)
 
 
 def _uuid(value: UUID | bytes) -> UUID:
     return value if isinstance(value, UUID) else UUID(bytes=value)
+
+
+def _raw(value: bytes | str) -> bytes:
+    return value.encode() if isinstance(value, str) else bytes(value)  # SQLite stores what it is given

@@ -17,13 +17,14 @@ from typing import Any
 from uuid import UUID
 
 from api import wire
+from api.engine import seals
 from api.engine.engine import Engine
 from api.engine.roster import Roster
 from api.settings import Settings
 from db.engine import open_pen, open_reader
 from db.ledger import Ledger, LedgerUnavailable
 from db.lookups import FoundRecord, Lookups, RecordNotFound
-from db.records import Record, new_id
+from db.records import Appended, Record, new_id
 
 PATIENCE_S = 20.0
 
@@ -140,7 +141,12 @@ def engine_in_thread(
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
         ends.append(partial(loop.call_soon_threadsafe, stop.set))
-        engine = Engine(settings, around(Ledger(pen)), Roster(reader), lambda: time.time_ns() // 1000)
+        engine = Engine(
+            settings,
+            around(Ledger(pen, seals.read(settings.var))),
+            Roster(reader),
+            lambda: time.time_ns() // 1000,
+        )
         ready.set()
         await engine.run(listening, stop)
 
@@ -196,10 +202,13 @@ class Slow:
     def __init__(self, ledger: Ledger) -> None:
         self.ledger, self.gate, self.groups = ledger, threading.Event(), list[int]()
 
-    def append(self, records: Sequence[Record]) -> list[int]:
+    def append(self, records: Sequence[Record]) -> Appended:
         self.groups.append(len(records))
         self.gate.wait(10)
         return self.ledger.append(records)
+
+    def note(self) -> bool:
+        return self.ledger.note()
 
 
 class Broken:
@@ -208,7 +217,10 @@ class Broken:
     def __init__(self, ledger: Ledger) -> None:
         self.ledger, self.is_mended = ledger, False
 
-    def append(self, records: Sequence[Record]) -> list[int]:
+    def append(self, records: Sequence[Record]) -> Appended:
         if not self.is_mended:
             raise LedgerUnavailable("the disk is full")
         return self.ledger.append(records)
+
+    def note(self) -> bool:
+        return self.ledger.note()

@@ -9,14 +9,26 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from db import migrate
+from db import heads, migrate
 from db.engine import open_pen
 from db.ledger import Ledger
+from db.notes import Signer
 from db.records import Kind, PredictionRow, Record, new_id, prediction_id
+from db.sealing import Seal
 
 DATABASES = ("sqlite", "postgresql")
 NOON_US = 1_795_176_000_000_000  # 20 Nov 2026
+
+
+SEAL = Seal(
+    origin="onrecord.test/ledger",
+    mac_key=bytes(range(32)),
+    signer=Signer(
+        name="onrecord.test/ledger", private=Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
+    ),
+)
 
 
 def fresh(kind: str, request: pytest.FixtureRequest, folder: Path) -> str:
@@ -25,7 +37,17 @@ def fresh(kind: str, request: pytest.FixtureRequest, folder: Path) -> str:
         return str(request.getfixturevalue("postgres").new_ledger())
     url = f"sqlite:///{folder}/ledger.db"
     migrate.upgrade(url)
+    seal(url)
     return url
+
+
+def seal(url: str) -> None:
+    """Seal a ledger that has just been migrated, with the keys of these tests."""
+    engine = open_pen(url)
+    try:
+        heads.seal_unsealed(engine, SEAL)
+    finally:
+        engine.dispose()
 
 
 @contextmanager
@@ -33,7 +55,7 @@ def writing(url: str, deadline_s: float = 5.0) -> Iterator[Ledger]:
     """Hold the pen for a while."""
     engine = open_pen(url, deadline_s)
     try:
-        yield Ledger(engine, deadline_s)
+        yield Ledger(engine, SEAL, deadline_s)
     finally:
         engine.dispose()
 

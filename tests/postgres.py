@@ -14,6 +14,7 @@ from typing import Any, Self
 import psycopg
 
 from db import migrate
+from tests import ledgers
 
 _WAIT_S = 60
 
@@ -88,6 +89,7 @@ class Postgres:
         if self._migrated is None:
             url = self.new_database()
             migrate.upgrade(url)
+            ledgers.seal(url)
             self._migrated = name_of(url)
         return self.new_database(self._migrated)
 

@@ -123,11 +123,17 @@ class Apart:
             shutil.copytree(ROOT / source, self.image / target, ignore=shutil.ignore_patterns("__pycache__"))
 
     def make_var_folders(self) -> None:
-        """Mount the volumes: the doors get the keys, the engine gets none."""
-        for service in ("setup", "engine", "doors"):
-            (self.folder / service).mkdir(mode=0o700)
-        (self.folder / "setup/keys").mkdir(mode=0o700)
-        (self.folder / "doors/keys").symlink_to(self.folder / "setup/keys")
+        """Mount the volumes: the doors get the keys of tokens, the engine those of the ledger and what is public."""
+        for folder in ("setup", "engine", "doors", "ledger-keys", "door-keys", "engine/keys"):
+            (self.folder / folder).mkdir(mode=0o700)
+        for mount, volume in (
+            ("setup/keys", "door-keys"),
+            ("door-keys/ledger", "ledger-keys"),
+            ("doors/keys", "door-keys"),
+            ("engine/keys/ledger", "ledger-keys"),
+            ("engine/ledger.pub", "setup/ledger.pub"),
+        ):
+            (self.folder / mount).symlink_to(self.folder / volume)
 
     def run(self, service: str) -> None:
         """Run a service to its end."""
@@ -164,6 +170,7 @@ def apart(folder: Path, address: str) -> Iterator[Apart]:
     services.make_image()
     services.make_var_folders()
     services.run("setup")
+    (folder / "door-keys/ledger").unlink()  # mounted for setup only: the doors see an empty folder there
     with services.running("engine"):
         yield services
 
@@ -252,6 +259,9 @@ def test_the_health_checks_of_the_containers_tell_well_from_ill(apart):
     assert (ill, code(engine)) == ((1, 1), 0)
 
 
-def test_the_engine_ran_without_a_key_and_left_nothing_behind(apart, url):
-    """All this was answered while the engine's folder held its lock and nothing else."""
-    assert {each.name for each in (apart.folder / "engine").iterdir()} == {"pen.lock"}
+def test_the_engine_held_no_key_but_the_ledger_s_and_left_nothing_behind(apart, url):
+    """All this was answered while the engine's folder held its lock, its anchor and what compose mounts there."""
+    engine = apart.folder / "engine"
+
+    assert {each.name for each in engine.iterdir()} == {"pen.lock", "anchor.log", "ledger.pub", "keys"}
+    assert [each.name for each in (engine / "keys").iterdir()] == ["ledger"]

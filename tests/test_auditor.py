@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -13,9 +14,17 @@ from tests import auditor
 from tests.ledgers import changed, fresh, predicted, writing
 
 CHANGES = {
-    "head": {"size": "size + 1", "latest_us": "0", "lag_us": "7"},
+    "head": {
+        "size": "size + 1",
+        "latest_us": "0",
+        "lag_us": "7",
+        "root": "randomblob(32)",
+        "frontier": "randomblob(40)",
+        "mac": "x''",
+        "origin": "'onrecord.test/other'",
+    },
     "record": {
-        "idx": "9",
+        "idx": "999",
         "id": "randomblob(16)",
         "kind": "2",
         "observed_at_us": "1",
@@ -24,6 +33,7 @@ CHANGES = {
         "version": "'2'",
         "digest": "randomblob(32)",
         "status": "422",
+        "leaf": "randomblob(220)",
     },
     "payload": {
         "record_id": "randomblob(16)",
@@ -31,6 +41,7 @@ CHANGES = {
         "output": "replace(output, '0.25', '0.26')",
         "actor": """'{"client_id": "someone"}'""",
         "meta": "replace(meta, '00', '01')",
+        "secret": "randomblob(32)",
     },
     "prediction": {
         "idx": "9",
@@ -43,20 +54,34 @@ CHANGES = {
         "score": "0.26",
         "observed_at_us": "1",
     },
+    "note": {"size": "size + 1", "text": "replace(text, char(10), '0' || char(10))"},
+    "tile": {"level": "7", "idx": "7", "hashes": "randomblob(8192)"},
 }
 NOT_DERIVED = {
     "head.id",
     "prediction.outcome_idx",
+    "head.epoch",  # part of the mac, whose key the auditor has not
 }  # a constant; and filled by outcomes, which do not exist yet
 
 
-@pytest.fixture
-def file(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[sqlite3.Connection]:
-    """Make a good ledger of two records that anyone can write to."""
-    url = fresh("sqlite", request, tmp_path)
+@pytest.fixture(scope="module")
+def good(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make a good ledger with a full tile and a note."""
+    folder = tmp_path_factory.mktemp("good")
+    url = fresh("sqlite", request, folder)
     with writing(url) as ledger:
-        ledger.append([predicted(("r-1", "<=50K", 0.25)), changed()])
+        ledger.append([predicted(("r-1", "<=50K", 0.25)), *(changed() for _ in range(255))])
+        ledger.note()
     assert auditor.audit(url) == []
+    with closing(sqlite3.connect(folder / "ledger.db")) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    return folder / "ledger.db"
+
+
+@pytest.fixture
+def file(good: Path, tmp_path: Path) -> Iterator[sqlite3.Connection]:
+    """Copy it, so that anyone can write to it."""
+    shutil.copyfile(good, tmp_path / "ledger.db")
     with closing(sqlite3.connect(tmp_path / "ledger.db", isolation_level=None)) as connection:
         connection.execute("DROP TRIGGER record_forbids_update")
         connection.execute("DROP TRIGGER record_forbids_delete")
@@ -70,7 +95,14 @@ def test_every_changed_column_is_found(
     file: sqlite3.Connection, tmp_path: Path, table: str, column: str
 ) -> None:
     """Whatever is changed in the first row of a table of the ledger, the audit finds it."""
-    key = {"record": "idx", "prediction": "idx", "payload": "rowid", "head": "id"}[table]
+    key = {
+        "record": "idx",
+        "prediction": "idx",
+        "payload": "rowid",
+        "head": "id",
+        "note": "size",
+        "tile": "level",
+    }[table]
     changed = f"UPDATE {table} SET {column} = {CHANGES[table][column]}"
     file.execute(f"{changed} WHERE {key} = (SELECT min({key}) FROM {table})")
 
@@ -84,9 +116,12 @@ def test_no_column_was_forgotten(file: sqlite3.Connection) -> None:
     assert {f"{table}.{column}" for table in CHANGES for column in CHANGES[table]} | NOT_DERIVED == named
 
 
-@pytest.mark.parametrize("table", CHANGES)
+@pytest.mark.parametrize("table", [table for table in CHANGES if table != "note"])
 def test_every_missing_row_is_found(file: sqlite3.Connection, tmp_path: Path, table: str) -> None:
-    """A table that was emptied does not pass for one that never had anything in it."""
+    """A table that was emptied does not pass for one that never had anything in it.
+
+    Only notes may be missing: a crash takes the last one, and the receipts of callers say the same.
+    """
     file.execute(f"DELETE FROM {table}")
 
     assert auditor.audit(f"sqlite:///{tmp_path}/ledger.db") != []

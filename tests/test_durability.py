@@ -21,7 +21,7 @@ from db import postgresql, sqlite
 from db.engine import StorageUnavailable, open_pen
 from db.ledger import Ledger, LedgerUnavailable
 from tests import auditor
-from tests.ledgers import DATABASES, fresh, predicted, writing
+from tests.ledgers import DATABASES, SEAL, fresh, predicted, writing
 from tests.postgres import Postgres, name_of, plain
 
 
@@ -71,8 +71,8 @@ class TestUnknownOutcome:
         with writing(url) as ledger:
             ledger.append([predicted()])
             with commits(monkeypatch, url, "kept"):
-                assert ledger.append([predicted(), predicted()]) == [1, 2]
-            assert ledger.append([predicted()]) == [3]
+                assert ledger.append([predicted(), predicted()]).places == [1, 2]
+            assert ledger.append([predicted()]).places == [3]
 
     def test_a_commit_that_was_not_done_promises_nothing(
         self, url: str, monkeypatch: pytest.MonkeyPatch
@@ -83,7 +83,7 @@ class TestUnknownOutcome:
             with commits(monkeypatch, url, "lost"), pytest.raises(LedgerUnavailable) as refused:
                 ledger.append([record])
             assert not refused.value.outcome_unknown
-            assert ledger.append([record]) == [0]
+            assert ledger.append([record]).places == [0]
 
     def test_what_was_looked_up_is_in_the_file_itself(
         self, file: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
@@ -115,7 +115,7 @@ class TestUnknownOutcome:
             reader.rollback()
 
             assert refused.value.outcome_unknown
-            assert ledger.append([record]) == [0]
+            assert ledger.append([record]).places == [0]
 
     def test_a_disk_that_takes_no_more_promises_nothing(self, file: str) -> None:
         """A write that the operating system refuses fails that group only; the next one is stored."""
@@ -132,7 +132,7 @@ class TestUnknownOutcome:
                     ledger.append([lost, *(predicted() for _ in range(50))])
             finally:
                 resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
-            assert ledger.append([kept]) == [1]
+            assert ledger.append([kept]).places == [1]
 
     def test_terminated_connections_never_lead_to_a_wrong_answer(self, postgres: Postgres) -> None:
         """However the server cuts the pen off, what append returned is stored and what it denied is not."""
@@ -173,7 +173,7 @@ class TestUnknownOutcome:
         url = own.new_ledger()
         record = predicted()
         engine = open_pen(url, 1.0)
-        ledger = Ledger(engine, 1.0)
+        ledger = Ledger(engine, SEAL, 1.0)
 
         def die(self: psycopg.Connection[object]) -> None:
             own.kill()
@@ -188,8 +188,8 @@ class TestUnknownOutcome:
 
         assert refused.value.outcome_unknown
         assert took_s < 5
-        assert ledger.append([record]) == [0]
-        assert ledger.append([predicted()]) == [1]
+        assert ledger.append([record]).places == [0]
+        assert ledger.append([predicted()]).places == [1]
         engine.dispose()
         assert auditor.audit(url) == []
 
@@ -211,7 +211,7 @@ class TestUnknownOutcome:
                 own.execute("SELECT pg_reload_conf()")
 
             assert refused.value.outcome_unknown
-            assert ledger.append([record]) == [1]
+            assert ledger.append([record]).places == [1]
 
 
 CANCEL_COMMITS = "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
@@ -241,7 +241,7 @@ def writing_patiently(url: str) -> Iterator[Ledger]:
         except StorageUnavailable:
             continue
     try:
-        yield Ledger(engine)
+        yield Ledger(engine, SEAL)
     finally:
         engine.dispose()
 
@@ -259,7 +259,7 @@ class TestWaiting:
             other.rollback()
 
             assert (refused.value.outcome_unknown, took_s < 3) == (False, True)
-            assert ledger.append([predicted()]) == [0]
+            assert ledger.append([predicted()]).places == [0]
 
     def test_a_silent_server_does_not_hang_the_pen(self, own: Postgres) -> None:
         """When the server process stops without closing its connection, append gives up in time."""
@@ -278,4 +278,4 @@ class TestWaiting:
                 os.kill(pid, signal.SIGCONT)
 
             assert took_s < 5
-            assert ledger.append([predicted()]) == [1]
+            assert ledger.append([predicted()]).places == [1]

@@ -129,4 +129,4 @@ def test_a_database_of_another_schema_is_refused(var: Path) -> None:
     refused = Service(var).command("engine", check=False)
 
     assert refused.returncode == 2
-    assert "python -m api migrate" in refused.stderr
+    assert "python -m api setup" in refused.stderr

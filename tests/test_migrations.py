@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,10 @@ from sqlalchemy import Connection
 
 from db import migrate
 from db.engine import StorageUnavailable, open_pen, open_reader, reading
+from db.records import Record
 from db.tables import metadata
+from tests import ledgers, sealed
+from tests.ledgers import predicted, writing
 from tests.postgres import Postgres, plain
 
 
@@ -40,15 +44,15 @@ def sql(url: str, statement: str) -> None:
             server.execute(statement.encode())
 
 
-def alembic(url: str, step: str) -> None:
-    """Let Alembic itself go down, as a person at its command line would."""
+def alembic(url: str, step: str, go: Callable[[Config, str], None] = command.downgrade) -> None:
+    """Let Alembic itself go down, or up, as a person at its command line would."""
     engine = open_pen(url)
     config = Config()
     config.set_main_option("script_location", str(Path(migrate.__file__).parent.parent / "migrations"))
     try:
         with engine.begin() as connection:
             config.attributes["connection"] = connection
-            command.downgrade(config, step)
+            go(config, step)
     finally:
         engine.dispose()
 
@@ -93,7 +97,7 @@ def test_upgrading_twice_changes_nothing(url: str) -> None:
 
 def test_an_empty_database_is_refused_with_the_command_that_helps(url: str) -> None:
     """A database without tables is behind: the refusal names both revisions and the command."""
-    with pytest.raises(migrate.SchemaMismatch, match=r"none.*needs 0001.*python -m api migrate"):
+    with pytest.raises(migrate.SchemaMismatch, match=r"no tables yet.*python -m api setup"):
         migrate.check(url)
 
 
@@ -102,7 +106,7 @@ def test_a_database_that_is_ahead_is_refused(url: str) -> None:
     migrate.upgrade(url)
     sql(url, "UPDATE alembic_version SET version_num = '9999'")
 
-    with pytest.raises(migrate.SchemaMismatch, match=r"9999.*needs 0001"):
+    with pytest.raises(migrate.SchemaMismatch, match=r"9999.*needs 0002"):
         migrate.check(url)
 
 
@@ -132,7 +136,7 @@ def test_a_ledger_with_records_refuses_to_downgrade(url: str) -> None:
 
     with pytest.raises(RuntimeError, match="never dropped"):
         alembic(url, "base")
-    assert migrate.current(url) == "0001"
+    assert migrate.current(url) == "0002"
 
 
 def test_an_empty_ledger_can_be_taken_down_and_up_again(url: str) -> None:
@@ -157,3 +161,57 @@ def test_a_migration_that_fails_leaves_the_database_as_it_was(url: str) -> None:
         assert tables.get_current_revision() is None
         assert not connection.dialect.has_table(connection, "head")
     engine.dispose()
+
+
+def store_as_0001_did(url: str, count: int) -> list[Record]:
+    """Store records with the columns there were before the tree."""
+    records = [predicted(at_us=ledgers.NOON_US + at) for at in range(count)]
+    for at, each in enumerate(records):
+        key = each.id.bytes if url.startswith("sqlite") else each.id
+        columns = (each.observed_at_us, each.client_id, each.model, each.version, each.digest, each.status)
+        sealed.sql(url, "INSERT INTO record VALUES (?, ?, 1, ?, ?, ?, ?, ?, ?)", at, key, *columns)
+        payload = (each.input, each.output, each.actor, each.meta)
+        sealed.sql(url, "INSERT INTO payload VALUES (?, ?, ?, ?, ?)", key, *payload)
+    latest = ledgers.NOON_US + count - 1
+    sealed.sql(url, "UPDATE head SET size = ?, latest_us = ?", count, latest)
+    return records
+
+
+@pytest.mark.parametrize("count", [0, 1, 300])
+def test_records_from_before_the_tree_get_their_leaves(url: str, count: int) -> None:
+    """Migrating a ledger with records gives each a leaf and a secret; sealed, it proves them and goes on growing."""
+    alembic(url, "0001", command.upgrade)
+    records = store_as_0001_did(url, count)
+    migrate.upgrade(url)
+    ledgers.seal(url)
+
+    sealed.check_all(url)
+    with writing(url) as ledger:
+        sealed.check(
+            ledger.append(records), records
+        )  # appended again: the same records, proven by stored tiles
+        more = [predicted() for _ in range(300)]
+        sealed.check(ledger.append(more), more)
+    sealed.check_all(url)
+
+
+def test_after_migrating_records_cannot_be_changed_again(url: str) -> None:
+    """What the migration opened for itself is closed behind it."""
+    alembic(url, "0001", command.upgrade)
+    store_as_0001_did(url, 2)
+    migrate.upgrade(url)
+
+    for statement in ("UPDATE record SET status = 200", "DELETE FROM record"):
+        with pytest.raises((sqlite3.IntegrityError, psycopg.Error), match="append-only"):
+            sql(url, statement)
+
+
+def test_a_ledger_with_a_gap_is_not_migrated(url: str) -> None:
+    """Leaves are not made for a history in which a record is missing."""
+    alembic(url, "0001", command.upgrade)
+    store_as_0001_did(url, 3)
+    sql(url, "UPDATE head SET size = 4")
+
+    with pytest.raises(RuntimeError, match="not all there"):
+        migrate.upgrade(url)
+    assert migrate.current(url) == "0001"

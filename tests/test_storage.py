@@ -64,12 +64,12 @@ class TestAppend:
 
     def test_places_are_dense_and_in_the_order_given(self, ledger: Ledger) -> None:
         """Records get the places 0, 1, 2, … in the order in which they were appended."""
-        assert ledger.append([predicted() for _ in range(3)]) == [0, 1, 2]
-        assert ledger.append([predicted()]) == [3]
+        assert ledger.append([predicted() for _ in range(3)]).places == [0, 1, 2]
+        assert ledger.append([predicted()]).places == [3]
 
     def test_nothing_to_append_is_nothing(self, ledger: Ledger, url: str) -> None:
         """An empty group costs no transaction and leaves no trace."""
-        assert ledger.append([]) == []
+        assert ledger.append([]).places == []
         assert look(url, "SELECT size FROM head") == [(0,)]
 
     def test_a_record_appended_again_keeps_its_place(self, ledger: Ledger, url: str) -> None:
@@ -77,15 +77,15 @@ class TestAppend:
         old, new = predicted(), predicted()
         ledger.append([predicted(), old])
 
-        assert ledger.append([old]) == [1]
-        assert ledger.append([new, old]) == [2, 1]
+        assert ledger.append([old]).places == [1]
+        assert ledger.append([new, old]).places == [2, 1]
         assert look(url, "SELECT size FROM head") == [(3,)]
 
     def test_a_record_twice_in_one_group_is_stored_once(self, ledger: Ledger, url: str) -> None:
         """The same record given twice at once is one record."""
         record = predicted()
 
-        assert ledger.append([record, record]) == [0, 0]
+        assert ledger.append([record, record]).places == [0, 0]
         assert look(url, "SELECT count(*) FROM payload") == [(1,)]
 
     @pytest.mark.parametrize("field", ["output", "input", "actor", "meta"])
@@ -110,7 +110,7 @@ class TestAppend:
 
         with pytest.raises(RecordRefused):
             ledger.append([predicted(), broken])
-        assert ledger.append([predicted()]) == [0]
+        assert ledger.append([predicted()]).places == [0]
 
     def test_threads_may_append_at_once(self, ledger: Ledger) -> None:
         """Groups from several threads queue on the pen and never share a place."""
@@ -118,7 +118,7 @@ class TestAppend:
 
         def append() -> None:
             for _ in range(10):
-                places.extend(ledger.append([predicted(), predicted()]))
+                places.extend(ledger.append([predicted(), predicted()]).places)
 
         threads = [threading.Thread(target=append) for _ in range(4)]
         for thread in threads:
@@ -150,7 +150,7 @@ class TestAppend:
 class TestChange:
     def test_a_change_and_its_record_come_together(self, ledger: Ledger, url: str) -> None:
         """What `apply` did is visible together with the record of it."""
-        assert ledger.change(changed(), register) == 0
+        assert ledger.change(changed(), register).places == [0]
         assert look(url, "SELECT version FROM version") == [("1",)]
 
     def test_a_change_that_fails_leaves_nothing(self, ledger: Ledger, url: str) -> None:
@@ -163,7 +163,7 @@ class TestChange:
         with pytest.raises(LookupError, match="no such client"):
             ledger.change(changed(), fail)
         assert look(url, "SELECT (SELECT count(*) FROM version) + size FROM head") == [(0,)]
-        assert ledger.append([predicted()]) == [0]
+        assert ledger.append([predicted()]).places == [0]
 
     def test_a_head_that_moves_under_its_lock_stops_the_append(self, ledger: Ledger, url: str) -> None:
         """A writer that ignores the lock cannot make two records share a place: the append gives way."""
@@ -176,7 +176,7 @@ class TestChange:
         record = changed()
         ledger.change(record, register)
 
-        assert ledger.change(record, register) == 0
+        assert ledger.change(record, register).places == [0]
         assert look(url, "SELECT count(*) FROM version") == [(1,)]
 
 
@@ -211,7 +211,7 @@ class TestProcesses:
 
         assert auditor.audit(url, {record: bytes.fromhex(output) for record, output in told}) == []
         with writing(url) as ledger:
-            assert ledger.append([predicted()])[0] >= 40
+            assert ledger.append([predicted()]).places[0] >= 40
 
     def test_a_second_writer_of_a_file_is_refused(self, file: str) -> None:
         """While one process holds the pen of a file, another is told to wait for its end, and then gets it."""
@@ -252,7 +252,7 @@ class TestProcesses:
         def append() -> None:
             with writing(url) as ledger:
                 for size in range(1, 25):
-                    places.extend(ledger.append([predicted() for _ in range(size)]))
+                    places.extend(ledger.append([predicted() for _ in range(size)]).places)
 
         threads = [threading.Thread(target=append) for _ in range(2)]
         for thread in threads:

@@ -128,7 +128,7 @@ def filled(kind: str, request: pytest.FixtureRequest) -> Iterator[World]:
     with TemporaryDirectory() as folder:
         url = fresh(kind, request, Path(folder))
         with writing(url) as ledger:
-            places = [idx for at in range(0, 201, 20) for idx in ledger.append(records[at : at + 20])]
+            places = [idx for at in range(0, 201, 20) for idx in ledger.append(records[at : at + 20]).places]
         if kind == "postgresql":  # else it plans for a table of which it knows nothing
             request.getfixturevalue("postgres").execute("ANALYZE", name_of(url))
         everything = [row for idx, each in zip(places, records, strict=True) for row in found(idx, each)]

@@ -1,8 +1,8 @@
 """Everything a fresh machine needs before `serve`, and nothing that is there already.
 
 Each step looks first; a second run changes nothing. What it makes: the var folder, keys, the database at the
-newest migration, every version of the store registered, a champion for each model, and two clients with
-their secrets.
+newest migration, the seal of the ledger, every version of the store registered, a champion for each
+model, and two clients with their secrets.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 import orjson
 
 from api import keys
+from api.commands.sealing import seal
 from api.commands.submitting import submit
 from api.engine import pen
 from api.engine.loading import Loading
@@ -38,6 +39,7 @@ def run(settings: Settings) -> Iterator[str]:
         with pen.held(settings.var, wait_s=1.0):
             migrate.upgrade(settings.database_url)
         yield f"migrated the database from {found or 'nothing'} to {migrate.head()}"
+    yield from seal(settings)
     yield from _register(settings)
     for name, scope in CLIENTS.items():
         yield from _add_client(settings, name, " ".join(scope))

@@ -14,11 +14,11 @@ from api import asking
 from api.engine import changes, pen
 from api.engine.changes import Change, ChangeRefused
 from api.engine.loading import Loading
+from api.engine.opening import opened
 from api.engine.roster import Roster
 from api.settings import Settings
 from db import migrate
-from db.engine import open_pen, open_reader
-from db.ledger import Ledger
+from db.engine import open_reader
 
 COMMAND_LINE = "command-line"
 WITHIN_S = 10.0
@@ -50,14 +50,16 @@ def submit(settings: Settings, name: str, args: Mapping[str, Any]) -> dict[str, 
 
 def _by_hand(settings: Settings, name: str, args: Mapping[str, Any]) -> dict[str, Any]:
     migrate.check(settings.database_url)
-    writer, reader = open_pen(settings.database_url), open_reader(settings.database_url)
+    reader = open_reader(settings.database_url)
     try:
-        change = Change(name=name, args=args, actor=_actor(), now_us=time.time_ns() // 1000)
-        plan = changes.plan(change, Roster(reader).read(), Loading(settings.store))
-        return changes.perform(Ledger(writer), change, plan).result
+        with opened(settings) as ledger:
+            change = Change(name=name, args=args, actor=_actor(), now_us=time.time_ns() // 1000)
+            plan = changes.plan(change, Roster(reader).read(), Loading(settings.store))
+            done = changes.perform(ledger, change, plan)
+            ledger.note()
+            return done.result
     finally:
         reader.dispose()
-        writer.dispose()
 
 
 def _through_engine(settings: Settings, name: str, args: Mapping[str, Any]) -> dict[str, Any]:

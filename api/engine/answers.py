@@ -10,6 +10,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Any
 
 import orjson
@@ -51,9 +52,12 @@ class Answering:
         self._model, self._clock = model, clock
         manifest = model.manifest
         self._digest = bytes.fromhex(manifest.digest)
-        about = {"digest": manifest.digest, "runtime": "pickle", "libraries": manifest.libraries}
+        made_by = {"runtime": "pickle", "libraries": manifest.libraries, "process": process()}
+        self._runtime = sha256(orjson.dumps(made_by)).digest()
+        # Model and version again, where the leaf's commitment covers them: the columns can be held against it.
+        about = {"model": manifest.model, "version": manifest.version, "digest": manifest.digest}
         # The part of every record's meta that is the same, written once and put in front of the rest.
-        self._about = orjson.dumps(about | {"process": process()})[:-1] + b","
+        self._about = orjson.dumps(about | made_by)[:-1] + b","
         self._target = manifest.target
 
     def answers(self, requests: Sequence[Request]) -> Iterator[list[Ready]]:
@@ -166,6 +170,7 @@ class Answering:
             output=body,
             actor=request.actor,
             meta=self._about + orjson.dumps(meta)[1:],
+            runtime=self._runtime,
             rows=rows,
         )
         return Ready(answer=Answer(request=request, status=status, body=body), record=record)

@@ -9,19 +9,23 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import TypeVar
 
 import structlog
 
+from api import receipts
 from api.engine.answers import Ready
-from api.engine.desk import Desk
+from api.engine.desk import Answer, Desk
 from db.ledger import Ledger, LedgerUnavailable
+from db.sealing import LedgerForked
 
 GROUP_RECORDS = 512  # beyond this a commit gets no cheaper per record, but everybody in it waits longer
 GROUP_BYTES = 4 << 20
 TROUBLE_S = 5.0
+NOTE_S = 1.0  # how long after its commit a record may wait for a checkpoint that everybody can see
 Result = TypeVar("Result")
 log = structlog.get_logger()
 
@@ -36,6 +40,7 @@ class Committer:
         self._pen = ThreadPoolExecutor(1, thread_name_prefix="pen")
         self._trouble: str | None = None
         self._troubled_at = float("-inf")
+        self._is_forked = False
 
     def put(self, ready: Iterable[Ready]) -> None:
         """Take answers that may leave once their records are durable."""
@@ -48,13 +53,36 @@ class Committer:
         """Run a change on the ledger's thread, between two groups."""
         return await asyncio.get_running_loop().run_in_executor(self._pen, work, self._ledger)
 
-    def is_in_trouble(self) -> bool:
-        """Say whether nothing could be recorded in the last seconds.
+    def state(self) -> str:
+        """Say whether records can be written, in words that name nothing.
 
-        After that it is no longer said, although nobody tried: whoever sends callers here by readiness must send
-        one again for the ledger to be seen working.
+        That nothing could be recorded is said for some seconds only, although nobody tried since: whoever sends
+        callers here by readiness must send one again for the ledger to be seen working. A fork stays one.
         """
-        return self._trouble is not None and time.monotonic() - self._troubled_at < TROUBLE_S
+        if self._is_forked:
+            return "stopped: what is stored is not what was recorded; the log says why"
+        in_trouble = self._trouble is not None and time.monotonic() - self._troubled_at < TROUBLE_S
+        return "cannot be written, the log says why" if in_trouble else "writable"
+
+    async def note(self) -> None:
+        """Write a signed checkpoint of what was committed since the last one, if anything was.
+
+        A note that cannot be written is made up for by the next one; until then the newest records lack a
+        checkpoint that others can see, but not their receipts.
+        """
+        try:
+            await self.with_pen(lambda ledger: ledger.note())
+        except LedgerForked as fork:
+            self._is_forked = True
+            log.error("ledger-forked", reason=str(fork))  # noqa: TRY400  # the reason is all there is to know
+        except (LedgerUnavailable, OSError) as unavailable:
+            log.error("note-not-written", reason=str(unavailable))  # noqa: TRY400  # likewise
+
+    async def note_now_and_then(self) -> None:
+        """Write notes for as long as the engine lives."""
+        while True:
+            await self.note()
+            await asyncio.sleep(NOTE_S)
 
     async def run(self) -> None:
         """Commit and answer for as long as the engine lives."""
@@ -81,7 +109,14 @@ class Committer:
         if not group:
             return
         try:
-            await self.with_pen(lambda ledger: ledger.append([each.record for each in group]))
+            answers = await self.with_pen(lambda ledger: _append(ledger, group))
+        except LedgerForked as fork:
+            self._report(str(fork))
+            self._is_forked = True
+            waiting = [each.answer.request for each in group]
+            self._desk.refuse(
+                waiting, "audit-unavailable", "nothing is promised, and nothing more is recorded"
+            )
         except LedgerUnavailable as unavailable:
             self._report(str(unavailable))
             self._refuse(group, unavailable)
@@ -89,7 +124,7 @@ class Committer:
             await self._commit_singly(group, raised)
         else:
             self._report(None)
-            self._desk.answer(each.answer for each in group)
+            self._desk.answer(answers)
 
     async def _commit_singly(self, group: list[Ready], raised: Exception) -> None:
         if len(group) > 1:
@@ -116,3 +151,12 @@ class Committer:
         elif self._trouble is not None:
             log.info("ledger-writable-again")
         self._trouble = trouble
+
+
+def _append(ledger: Ledger, group: Sequence[Ready]) -> list[Answer]:
+    """Record a group and put the receipts to its answers; runs on the ledger's thread."""
+    appended = ledger.append([each.record for each in group])
+    return [
+        replace(each.answer, receipt=receipts.header(receipt))
+        for each, receipt in zip(group, appended.receipts, strict=True)
+    ]

@@ -44,6 +44,7 @@ class Answer:
     request: Request
     status: int
     body: bytes
+    receipt: str | None = None  # the value of the header OnRecord-Receipt, once there is one
 
 
 class Desk:
@@ -78,6 +79,7 @@ class Desk:
             request = each.request
             if self._leave(request):
                 head = {"status": each.status, "record": str(request.record), "headers": {}}
+                head |= {"receipt": each.receipt} if each.receipt is not None else {}
                 frames.setdefault(request.door, []).append(wire.encode(request.number, head, each.body))
         for door, parts in frames.items():
             write(door, b"".join(parts))

@@ -29,6 +29,7 @@ from api.engine.roster import CHAMPION, Roster
 from api.settings import Settings
 from db.engine import StorageUnavailable
 from db.ledger import Ledger, LedgerUnavailable
+from db.sealing import LedgerForked
 
 LOOK_S = 0.5  # how late after its deadline a request is refused
 FLUSH_S = 1.0
@@ -63,6 +64,7 @@ class Engine:
             async with asyncio.TaskGroup() as tasks:
                 self._tasks = tasks
                 tasks.create_task(self._committer.run())
+                tasks.create_task(self._committer.note_now_and_then())
                 tasks.create_task(self._refuse_late())
                 await self._lanes.start(tasks)
                 server = await asyncio.start_unix_server(self._serve, sock=listening)
@@ -80,6 +82,7 @@ class Engine:
         until = loop.time() + self._settings.drain_s
         while len(self._desk) and loop.time() < until:
             await asyncio.sleep(0.01)
+        await self._committer.note()
         log.info("engine-drained", left=len(self._desk))
         doors = list(self._doors)
         for door in doors:
@@ -155,9 +158,7 @@ class Engine:
     def _state(self, frame: wire.Frame, writer: asyncio.StreamWriter) -> None:
         content = {
             "models": self._lanes.models(),
-            "ledger": "cannot be written, the log says why"
-            if self._committer.is_in_trouble()
-            else "writable",
+            "ledger": self._committer.state(),
             "waiting": len(self._desk),
             "pid": os.getpid(),
             "started_at_us": self._started_at_us,
@@ -169,7 +170,7 @@ class Engine:
             done = await self._perform(frame.head)
         except ChangeRefused as refused:
             head, body = desk.refusal(refused.slug, refused.detail)
-        except (LedgerUnavailable, StorageUnavailable) as unavailable:
+        except (LedgerForked, LedgerUnavailable, StorageUnavailable) as unavailable:
             log.warning("change-not-made", reason=str(unavailable))
             head, body = desk.refusal(
                 "audit-unavailable", "the change is not known to be made; look, and ask again"

@@ -22,13 +22,13 @@ import uvloop
 
 from api.engine import pen
 from api.engine.engine import Engine
+from api.engine.opening import opened
 from api.engine.roster import Roster
 from api.processes.watching import STOPPING, Watch
 from api.refusals import REFUSED, refusal_of
 from api.settings import Settings
 from db import migrate
-from db.engine import StorageUnavailable, open_pen, open_reader
-from db.ledger import Ledger
+from db.engine import StorageUnavailable, open_reader
 
 PEN_WAIT_S = 3.0  # a command that just holds the pen puts it down sooner
 SHORT_LIFE_S = 1.0
@@ -42,11 +42,10 @@ def run(settings: Settings, lifeline: int | None = None) -> None:
     """Be the engine until SIGTERM or until the lifeline's other end is gone; then drain and return.
 
     Raises:
-        SchemaMismatch, StorageRefused, PenTaken: nothing was started.
+        SchemaMismatch, StorageRefused, PenTaken, KeyRefused, LedgerForked: nothing was started.
     """
     migrate.check(settings.database_url)
-    with pen.held(settings.var, PEN_WAIT_S):
-        ledger = Ledger(open_pen(settings.database_url))
+    with pen.held(settings.var, PEN_WAIT_S), opened(settings) as ledger:
         roster = Roster(open_reader(settings.database_url))
         engine = Engine(settings, ledger, roster, lambda: time.time_ns() // 1000)
         uvloop.run(_serve(engine, settings.engine_socket, lifeline))

@@ -1,0 +1,161 @@
+"""The command that audits the whole ledger, while the service runs or not, against a key and anchors from outside.
+
+The exit code is the answer: 0 verified and anchored, 1 tampered with, 2 cannot be read (as for every refusal), 3
+consistent, but nothing from outside says that this is the ledger that was there before.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from api.refusals import CommandRefused
+from api.settings import Settings, environment
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from db.audit import Progress
+    from db.auditing import Anchor, Verdict
+    from db.notes import VerifierKey
+
+VERIFIED, TAMPERED, NOT_ANCHORED = 0, 1, 3
+_DEADLINE_S = (
+    600.0  # for one statement: counting ten million rows takes a while, and nobody waits for an answer
+)
+_FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
+
+
+@click.command()
+@click.option("--key", type=_FILE, help="The public key you have pinned. Default: <var>/ledger.pub")
+@click.option(
+    "--anchor",
+    "anchors",
+    type=_FILE,
+    multiple=True,
+    help="Checkpoints kept outside: an anchor file or a signed note; may be repeated. Default: ONRECORD_ANCHOR",
+)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object for other programs.")
+@click.pass_context
+def verify(context: click.Context, /, key: Path | None, anchors: tuple[Path, ...], as_json: bool) -> None:
+    """Check every record, and that nothing was changed, removed or added: exit code 0, 1, 2 or 3."""
+    settings = Settings.from_environment(environment())
+    verdict = _audit(settings, _key(key or settings.var / "ledger.pub"), _anchors(settings, anchors))
+    code = exit_code(verdict)
+    if as_json:
+        click.echo(_json(verdict, code))
+    else:
+        _show(verdict, code)
+    context.exit(code)
+
+
+def exit_code(verdict: Verdict) -> int:
+    """Turn what was seen into the command's answer; an empty ledger has nothing that could be anchored."""
+    if verdict.findings:
+        return TAMPERED
+    return VERIFIED if verdict.anchored else NOT_ANCHORED
+
+
+def _audit(settings: Settings, key: VerifierKey, anchors: list[Anchor]) -> Verdict:
+    from db import migrate
+    from db.audit import audit
+    from db.engine import open_reader
+
+    migrate.check(settings.database_url)
+    reader = open_reader(settings.database_url, _DEADLINE_S)
+    try:
+        with _progress() as progress:
+            return audit(reader, key, anchors, mac_key=_mac_key(settings), progress=progress)
+    finally:
+        reader.dispose()
+
+
+def _key(path: Path) -> VerifierKey:
+    from db.notes import NoteRefused, VerifierKey
+
+    try:
+        return VerifierKey.parse(path.read_text().strip())
+    except (OSError, UnicodeDecodeError) as refused:
+        raise CommandRefused(
+            f"--key {path} cannot be read ({refused}); run: python -m api setup"
+        ) from refused
+    except NoteRefused as refused:
+        raise CommandRefused(f"--key {path} is no public key of a ledger: {refused}") from refused
+
+
+def _anchors(settings: Settings, given: tuple[Path, ...]) -> list[Anchor]:
+    from api.anchoring import read_anchor
+    from db.auditing import Anchor
+
+    files = given or tuple(path for path in (settings.anchor,) if path.exists())
+    try:
+        return [Anchor(source=str(path), note=note) for path in files for note in read_anchor(path)]
+    except OSError as refused:
+        raise CommandRefused(f"an anchor cannot be read: {refused}") from refused
+
+
+def _mac_key(settings: Settings) -> bytes | None:
+    """Take the key of the head's mac where it may be read; an auditor from outside has no business with it."""
+    from api import keys
+
+    try:
+        return keys.read_mac_key(settings.var)
+    except keys.KeyRefused:
+        return None
+
+
+@contextmanager
+def _progress() -> Iterator[Progress]:
+    from rich.console import Console
+    from rich.progress import Progress as Bar
+
+    # On stderr, so that a pipe gets the verdict alone; rich draws nothing where that is no terminal.
+    with Bar(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("records", total=None)
+        yield lambda done, size: bar.update(task, completed=done, total=size)
+
+
+def _json(verdict: Verdict, code: int) -> str:
+    import json
+
+    said: dict[str, Any] = asdict(verdict) | {"root": verdict.root.hex(), "exit_code": code}
+    return json.dumps(said, indent=2)
+
+
+def _show(verdict: Verdict, code: int) -> None:
+    from rich.console import Console
+
+    out = Console(soft_wrap=True, highlight=False, emoji=False)
+    for each in verdict.findings:
+        where = "ledger" if each.at is None else f"record {each.at}"
+        out.print(f"{where}: {each.cause}: {each.detail}", style="red", markup=False)
+    if (more := verdict.found - len(verdict.findings)) > 0:
+        out.print(f"and {more} more", style="red", markup=False)
+    out.print(_headline(verdict, code), style="bold green" if code == VERIFIED else "bold red", markup=False)
+    for line in _details(verdict):
+        out.print(line, markup=False)
+
+
+def _headline(verdict: Verdict, code: int) -> str:
+    ledger = f"{verdict.records} records, root {verdict.root.hex()}"
+    if code == TAMPERED:
+        first = verdict.findings[0]
+        where = "" if first.at is None else f", first at record {first.at}"
+        return f"TAMPERED WITH: {verdict.found} findings{where} ({first.cause}); {ledger}"
+    if code == NOT_ANCHORED:
+        return f"consistent, NOT anchored: {ledger}; a rollback would look the same"
+    return f"verified: {ledger}, anchored up to {verdict.anchored}"
+
+
+def _details(verdict: Verdict) -> Iterator[str]:
+    yield f"key         {verdict.key_id}"
+    yield f"signed      {verdict.notes} stored checkpoints, the largest of {verdict.signed} records"
+    for source, count in verdict.anchors.items():
+        yield f"anchor      {count} checkpoints from {source}"
+    yield f"payloads    {verdict.payloads}, with {verdict.predictions} rows of lookups"
+    if not verdict.is_mac_checked:
+        yield "not checked the mac of the head: its key cannot be read here"

@@ -1,0 +1,87 @@
+"""What an audit can find, and how findings are kept while it goes on: many of them must not fill the memory."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from enum import StrEnum
+
+KEPT = 20  # findings of one cause: the first ones tell the story, the rest is counted
+
+
+class Cause(StrEnum):
+    """What is wrong; the words are part of the command's JSON and do not change."""
+
+    ORDER = "order"  # a record is missing, doubled, or beyond the head
+    LEAF = "leaf"  # the leaf cannot be read
+    COLUMN = "column"  # a column says something else than the leaf or the payload
+    PAYLOAD = "payload"  # missing, unreadable, or of no record
+    COMMITMENT = "commitment"  # the payload is not what the leaf commits to
+    PREDICTION = "prediction"  # a row of lookups is not what the payload says
+    ROOT = "root"  # the leaves lead to another root than was signed or sealed
+    HEAD = "head"
+    NOTE = "note"
+    TILE = "tile"
+    ANCHOR = "anchor"  # a checkpoint kept outside contradicts the ledger
+    STATE = "state"  # clients, versions and aliases are not what the recorded changes made them
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One thing that is not as it must be; `at` is the index of the first record concerned, None for none at all."""
+
+    at: int | None
+    cause: Cause
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Anchor:
+    """A signed checkpoint that was kept outside the database, and where it comes from."""
+
+    source: str
+    note: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What the audit saw; without findings, the first `anchored` records are those that somebody outside saw too."""
+
+    origin: str
+    key_id: str
+    size: int
+    root: bytes
+    records: int
+    payloads: int
+    predictions: int
+    notes: int
+    signed: int  # the largest size that a stored note vouches for
+    anchored: int
+    anchors: dict[str, int]  # source: how many genuine checkpoints came from there
+    is_mac_checked: bool
+    findings: tuple[Finding, ...]
+    found: int  # all findings, those too that were only counted
+
+
+class Findings:
+    """Collects findings, the first ones of each cause in full."""
+
+    def __init__(self) -> None:
+        self.count: Counter[Cause] = Counter()
+        self._kept: list[Finding] = []
+
+    def add(self, at: int | None, cause: Cause, detail: str) -> None:
+        """Note one more; beyond the first of its cause it is only counted."""
+        self.count[cause] += 1
+        if self.count[cause] <= KEPT:
+            self._kept.append(Finding(at=at, cause=cause, detail=detail))
+
+    def first_at(self, low: int, high: int) -> int | None:
+        """Return the first record between these places that something is known to be wrong with."""
+        return min(
+            (each.at for each in self._kept if each.at is not None and low <= each.at < high), default=None
+        )
+
+    def listed(self) -> tuple[Finding, ...]:
+        """Return what was kept, the lowest place first; at one place in the order it was found."""
+        return tuple(sorted(self._kept, key=lambda each: (each.at is None, each.at or 0)))

@@ -1,0 +1,134 @@
+"""One record held against its own bytes: leaf, columns, commitments, and the rows that lookups read.
+
+Pure: it is given what is stored, and says what is wrong with it. Columns have to say what the leaf or, where the leaf
+has nothing but a commitment, the payload says. A request that failed under a release whose `meta` did not yet name
+model and version is the one case in which those two columns cannot be compared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from hmac import compare_digest
+from typing import Any
+from uuid import UUID
+
+import orjson
+
+from db.auditing import Cause
+from db.records import COMMITTED, Kind, Leaf, LeafRefused, commitment, read_leaf, salts
+
+Wrong = tuple[Cause, str]
+_ANSWERED = 201
+_NOT_THE_VALUE = {"id", "reference", "label", "probability", "probabilities", "warnings"}
+_ZEROS = bytes(32)  # the leaf's spelling of no digest
+COLUMNS = ("client_id", "model", "version", "reference", "label", "score", "observed_at_us", "outcome_idx")
+
+
+def raw(value: Any) -> bytes:
+    """Return the bytes of a value, whatever type somebody has stored in its place."""
+    match value:
+        case bytes() | memoryview():
+            return bytes(value)
+        case UUID():
+            return value.bytes
+        case _:
+            return str(value).encode("utf-8", "surrogatepass")
+
+
+def check(row: Any, predictions: Sequence[Any]) -> Iterator[Wrong]:
+    """Say everything that is wrong with one row of record and payload, and with its rows of lookups."""
+    try:
+        leaf = read_leaf(raw(row.leaf))
+    except LeafRefused as refused:
+        yield Cause.LEAF, str(refused)
+        return
+    yield from _leaf_columns(row, leaf)
+    if row.record_id is None:
+        yield Cause.PAYLOAD, "is missing, and no erasure is on record"
+        return
+    wrong = list(_commitments(row, leaf))
+    yield from wrong
+    if wrong:  # what is not what was committed to says nothing about the columns either
+        return
+    try:
+        yield from _said(row)
+        yield from _predictions(row, predictions)
+    except (ValueError, TypeError, KeyError, AttributeError, IndexError) as broken:
+        yield Cause.PAYLOAD, f"cannot be read as what it was committed as ({type(broken).__name__})"
+
+
+def _leaf_columns(row: Any, leaf: Leaf) -> Iterator[Wrong]:
+    if raw(row.id) != leaf.id.bytes:
+        yield Cause.COLUMN, f"id is {raw(row.id).hex()}, the leaf says {leaf.id.hex}"
+    for name in ("kind", "status", "observed_at_us"):
+        if getattr(row, name) != getattr(leaf, name):
+            yield Cause.COLUMN, f"{name} is {getattr(row, name)!r}, the leaf says {int(getattr(leaf, name))}"
+    if (row.digest or _ZEROS) != (leaf.digest or _ZEROS):
+        yield Cause.COLUMN, "digest is not the leaf's"
+
+
+def _commitments(row: Any, leaf: Leaf) -> Iterator[Wrong]:
+    salt = salts(raw(row.secret))
+    for name in COMMITTED:
+        made = commitment(salt[name], name, raw(getattr(row, name)))
+        if not compare_digest(made, getattr(leaf, name)):
+            yield Cause.COMMITMENT, f"{name} (or the secret) is not what the leaf commits to"
+
+
+def _said(row: Any) -> Iterator[Wrong]:
+    """Compare what the leaf does not have in the clear with the payload, which is known to be genuine by now."""
+    said = {"client_id": orjson.loads(row.actor).get("client_id")}
+    said |= _model(row)
+    for name, value in said.items():
+        if getattr(row, name) != value:
+            yield Cause.COLUMN, f"{name} is {getattr(row, name)!r}, the payload says {value!r}"
+
+
+def _model(row: Any) -> Mapping[str, Any]:
+    match row.kind:
+        case Kind.PREDICTION:
+            said = orjson.loads(row.meta)
+            if "model" not in said and row.status == _ANSWERED:
+                said = orjson.loads(row.output)
+            return {name: said[name] for name in ("model", "version") if name in said}
+        case Kind.MODEL:
+            said = orjson.loads(row.output)
+            return {name: said[name] for name in ("model", "version")}
+    return {"model": None, "version": None}
+
+
+def _predictions(row: Any, stored: Sequence[Any]) -> Iterator[Wrong]:
+    is_answer = row.kind == Kind.PREDICTION and row.status == _ANSWERED
+    expected = dict(enumerate(_derive(row) if is_answer else ()))
+    found = {each.position: each for each in stored}
+    for position in sorted(expected.keys() | found.keys()):
+        if position not in found:
+            yield Cause.PREDICTION, f"position {position} is missing"
+        elif position not in expected:
+            yield Cause.PREDICTION, f"position {position} has nothing in the payload"
+        else:
+            for name, value in zip(COLUMNS, expected[position], strict=True):
+                if (have := getattr(found[position], name)) != value:
+                    yield (
+                        Cause.PREDICTION,
+                        f"{name} of position {position} is {have!r}, the payload says {value!r}",
+                    )
+
+
+def _derive(row: Any) -> Iterator[tuple[Any, ...]]:
+    """Read the rows off the exact bytes that went in and came out, in the order of COLUMNS; no outcomes exist yet."""
+    instances = orjson.loads(row.input)["instances"]
+    output = orjson.loads(row.output)
+    client_id = orjson.loads(row.actor)["client_id"]
+    for instance, answer in zip(instances, output["predictions"], strict=True):
+        said = (instance.get("reference"), answer.get("label"), _score(answer))
+        yield client_id, output["model"], output["version"], *said, row.observed_at_us, None
+
+
+def _score(answer: Mapping[str, Any]) -> float | None:
+    if "probability" in answer:
+        return float(answer["probability"])
+    if "probabilities" in answer:
+        return float(answer["probabilities"][answer["label"]])
+    values = [value for name, value in answer.items() if name not in _NOT_THE_VALUE]
+    return float(values[0]) if len(values) == 1 else None

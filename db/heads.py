@@ -1,0 +1,95 @@
+"""The one row of `head`: who holds its lock numbers the records, and nobody else does until the transaction ends."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from sqlalchemy import Connection, Engine, bindparam, func, insert, select, update
+
+from db.engine import reading
+from db.records import Record
+from db.sealing import Head, LedgerForked, Seal
+from db.tables import head, note, record
+from db.tree import Frontier
+
+_COLUMNS = [each for each in head.c if each.name != "id"]
+_HEAD = select(*_COLUMNS).where(head.c.id == 1)
+_LOCKED = _HEAD.with_for_update()
+_ADVANCE = (
+    update(head)
+    .where(head.c.id == 1, head.c.size == bindparam("before"), head.c.mac == bindparam("mac_before"))
+    .values(
+        {each: bindparam(f"new_{each.name}") for each in _COLUMNS if each.name not in ("origin", "epoch")}
+    )
+)
+
+
+def lock(connection: Connection) -> Head:
+    """Read the head and let nobody else number records until this transaction ends."""
+    return Head(**connection.execute(_LOCKED).mappings().one())
+
+
+def look(connection: Connection) -> Head:
+    """Read the head as it was committed last."""
+    return Head(**connection.execute(_HEAD).mappings().one())
+
+
+def advance(
+    connection: Connection, before: Head, seal: Seal, after: Frontier, records: Iterable[Record]
+) -> bool:
+    """Move the head behind these records; False when it is no longer the one that was locked."""
+    latest, lag = before.latest_us, before.lag_us
+    for each in records:
+        latest = max(latest, each.observed_at_us)
+        lag = max(lag, latest - each.observed_at_us)
+    values = {
+        "before": before.size,
+        "mac_before": before.mac,
+        "new_size": after.size,
+        "new_latest_us": latest,
+        "new_lag_us": lag,
+        "new_root": after.root(),
+        "new_frontier": after.to_bytes(),
+        "new_mac": seal.mac(after, before.epoch),
+    }
+    return connection.execute(_ADVANCE, values).rowcount == 1
+
+
+def put_note(connection: Connection, size: int, text: bytes) -> None:
+    """Keep a signed checkpoint; another host that signed the same head wrote the same bytes."""
+    if connection.scalar(select(note.c.text).where(note.c.size == size)) is None:
+        connection.execute(insert(note).values(size=size, text=text))
+
+
+def read(engine: Engine) -> Head:
+    """Read the head as a reader sees it; its origin is empty until it is sealed.
+
+    Raises:
+        StorageUnavailable: the database failed.
+    """
+    with reading(engine) as connection:
+        return look(connection)
+
+
+def seal_unsealed(engine: Engine, seal: Seal) -> None:
+    """Seal the head that a migration left, and sign it; whoever calls this holds the pen.
+
+    What stands in a database before its first seal is vouched for by nobody: from here on it cannot change.
+
+    Raises:
+        LedgerForked: it is sealed already, or contradicts the records.
+    """
+    with engine.connect() as connection, connection.begin():
+        found = lock(connection)
+        if found.mac or found.origin:
+            raise LedgerForked("the head is sealed already; a seal is never replaced")
+        frontier = Frontier.from_bytes(found.frontier)
+        stored = connection.scalar(select(func.count()).select_from(record))
+        if {found.size, frontier.size} != {stored} or frontier.root() != found.root:
+            raise LedgerForked(
+                "the unsealed head is not that of the records; restore a backup and migrate it"
+            )
+        sealed = {"origin": seal.origin, "mac": seal.mac(frontier, found.epoch)}
+        connection.execute(update(head).where(head.c.id == 1).values(sealed))
+    with engine.connect() as connection, connection.begin():  # signed after the commit, as every head is
+        put_note(connection, found.size, seal.note(found.size, found.root))

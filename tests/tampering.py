@@ -1,0 +1,261 @@
+"""A ledger to tamper with: made by the real writer, copied for every test, edited past everything that forbids it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sqlite3
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import psycopg
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from sqlalchemy import Connection
+
+from db import clients, versions
+from db.audit import audit
+from db.auditing import Anchor, Verdict
+from db.engine import open_pen, open_reader
+from db.ledger import Ledger
+from db.notes import Checkpoint, Signer, VerifierKey, sign
+from db.records import Kind, Record, new_id
+from db.tree import Frontier, Growth, leaf_hash
+from tests.ledgers import NOON_US, SEAL, fresh, predicted
+from tests.postgres import name_of, plain
+
+KEY: VerifierKey = SEAL.signer.key()
+NOTED = (
+    12  # after each of the first records there is a note, so that a changed one among them is named exactly
+)
+SIZE = 300  # one full tile of leaves, and the next level begun
+
+
+@dataclass(frozen=True)
+class Rigged:
+    """One copy of the ledger, and what an auditor holds who does not trust it."""
+
+    url: str
+    anchors: tuple[bytes, ...]
+
+    @property
+    def kind(self) -> str:
+        """Name the kind of database."""
+        return self.url.partition(":")[0].partition("+")[0]
+
+    def audit(self, *, anchored: bool = True, mac_key: bytes | None = SEAL.mac_key) -> Verdict:
+        """Audit with the pinned key, and with or without what was kept outside."""
+        kept = [Anchor(source="outside", note=note) for note in self.anchors] if anchored else []
+        reader = open_reader(self.url)
+        try:
+            return audit(reader, KEY, kept, mac_key=mac_key)
+        finally:
+            reader.dispose()
+
+    def run(self, *statements: str | tuple[str, Sequence[Any]]) -> list[tuple[Any, ...]]:
+        """Run statements as the database's owner, without triggers and constraints; return the last one's rows."""
+        rows: list[tuple[Any, ...]] = []
+        pairs = [(each, ()) if isinstance(each, str) else each for each in statements]
+        if self.kind == "sqlite":
+            with closing(sqlite3.connect(self.url.removeprefix("sqlite:///"), isolation_level=None)) as file:
+                for event in ("update", "delete"):
+                    file.execute(f"DROP TRIGGER IF EXISTS record_forbids_{event}")
+                for statement, values in pairs:
+                    rows = file.execute(statement, values).fetchall()
+            return rows
+        with psycopg.connect(plain(self.url), autocommit=True) as server:
+            server.execute("SET session_replication_role = replica")
+            for statement, values in pairs:
+                cursor = server.execute(statement.replace("?", "%s").encode(), values)
+                rows = cursor.fetchall() if cursor.description else []
+        return rows
+
+    def grow(self, count: int) -> Rigged:
+        """Append through the real writer, and keep its checkpoint."""
+        notes: list[bytes] = []
+        pen = open_pen(self.url)
+        try:
+            ledger = Ledger(pen, SEAL, anchor=notes.append)
+            ledger.append([answered(f"later-{number}") for number in range(count)])
+            ledger.note()
+        finally:
+            pen.dispose()
+        return Rigged(self.url, (*self.anchors, *notes))
+
+    def value(self, query: str) -> Any:
+        """Read one value."""
+        return self.run(query)[0][0]
+
+    def columns(self) -> dict[tuple[str, str], str]:
+        """Name every column of every table with its type, as the database itself lists them."""
+        query = (
+            "SELECT m.name, c.name, c.type FROM sqlite_master m, pragma_table_info(m.name) c"
+            " WHERE m.type = 'table' AND m.name NOT LIKE 'sqlite_%'"
+        )
+        if self.kind != "sqlite":
+            query = (
+                "SELECT table_name, column_name, data_type FROM information_schema.columns"
+                " WHERE table_schema = 'public'"
+            )
+        return {(table, column): declared for table, column, declared in sorted(self.run(query))}
+
+    def row(self, table: str) -> dict[str, Any]:
+        """Read one row from the middle of a table."""
+        names = [column for other, column in self.columns() if other == table]
+        middle = self.value(f"SELECT count(*) FROM {table}") // 2
+        rows = self.run(f"SELECT {', '.join(names)} FROM {table} LIMIT 1 OFFSET {middle}")
+        return dict(zip(names, rows[0], strict=True))
+
+    def change(self, table: str, row: Mapping[str, Any], column: str, value: Any) -> None:
+        """Change one column of the row that has all these values."""
+        known = {name: have for name, have in row.items() if have is not None}
+        where = " AND ".join(f"{name} = ?" for name in known)
+        self.run((f"UPDATE {table} SET {column} = ? WHERE {where}", [value, *known.values()]))
+
+    def root(self, size: int) -> bytes:
+        """Compute the root of the first records."""
+        return self._grown(size).after.root()
+
+    def regrow(self) -> None:
+        """Compute tiles and head anew from the leaves, as somebody without the key can."""
+        growth = self._grown(SIZE)
+        for span, hashes in growth.tiles():
+            self.run(
+                ("UPDATE tile SET hashes = ? WHERE level = ? AND idx = ?", [hashes, span.level, span.index])
+            )
+        self.run(("UPDATE head SET root = ?, frontier = ?", [growth.after.root(), growth.after.to_bytes()]))
+
+    def _grown(self, size: int) -> Growth:
+        leaves = self.run(f"SELECT leaf FROM record WHERE idx < {size} ORDER BY idx")
+        return Frontier().append([leaf_hash(leaf) for (leaf,) in leaves])
+
+
+def signed_by_another(name: str, size: int, root: bytes) -> bytes:
+    """Make a note of the right content with a key that nobody has pinned."""
+    stranger = Signer(name=name, private=Ed25519PrivateKey.from_private_bytes(bytes(32)))
+    return sign(Checkpoint(origin=name, size=size, root=root).text(), stranger)
+
+
+class Copies:
+    """Makes the ledger once for each kind of database and hands out copies."""
+
+    def __init__(self, request: pytest.FixtureRequest, folder: Path) -> None:
+        self._request, self._folder = request, folder
+        self._made: dict[str, Rigged] = {}
+        self._count = 0
+
+    def new(self, kind: str) -> Rigged:
+        """Copy the ledger of this kind."""
+        if kind not in self._made:
+            self._made[kind] = _make(fresh(kind, self._request, self._folder))
+        return Rigged(self._copied(self._made[kind].url), self._made[kind].anchors)
+
+    def copy(self, rigged: Rigged) -> Rigged:
+        """Copy one that was changed already."""
+        return Rigged(self._copied(rigged.url), rigged.anchors)
+
+    def _copied(self, url: str) -> str:
+        if not url.startswith("sqlite"):
+            return str(self._request.getfixturevalue("postgres").new_database(name_of(url)))
+        self._count += 1
+        file = self._folder / f"copy-{self._count}.db"
+        with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as source:
+            source.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        shutil.copyfile(url.removeprefix("sqlite:///"), file)
+        return f"sqlite:///{file}"
+
+
+def answered(reference: str) -> Record:
+    """Make a record of two instances, one with a reference."""
+    return predicted((reference, "<=50K", 0.25), (None, ">50K", 0.75))
+
+
+def _make(url: str) -> Rigged:
+    """Write changes and predictions: notes after each of the first records, the rest in groups."""
+    notes: list[bytes] = []
+    pen = open_pen(url)
+    try:
+        ledger = Ledger(pen, SEAL, anchor=notes.append)
+        for record, apply in _changes():
+            ledger.change(record, apply)
+            ledger.note()
+        for number in range(NOTED - len(_changes())):
+            ledger.append([answered(f"r-{number}")])
+            ledger.note()
+        for start in range(NOTED, SIZE, 48):
+            ledger.append([answered(f"r-{number}") for number in range(start, min(start + 48, SIZE))])
+            ledger.note()
+    finally:
+        pen.dispose()
+    return Rigged(url, tuple(notes[-1:]))
+
+
+def _changes() -> list[tuple[Record, Callable[[Connection], None]]]:
+    client = clients.Client(
+        client_id="demo-a", name="demo", scope=frozenset({"predict"}), created_at_us=NOON_US
+    )
+    about = {"client_id": client.client_id}
+    one, two = ({"model": "income", "version": version} for version in "12")
+    alias = {"model": "income", "alias": "champion"}
+    return [
+        (
+            _change(Kind.CLIENT, 0, "client.add", about | {"name": "demo", "scope": "predict"}),
+            lambda connection: clients.add(connection, client, "secret"),
+        ),
+        (
+            _change(Kind.CLIENT, 1, "client.rotate", about),
+            lambda connection: clients.rotate(connection, client.client_id, "other", NOON_US + 1),
+        ),
+        (
+            _change(Kind.MODEL, 2, "model.register", one | {"digest": "aa" * 32}),
+            lambda connection: versions.register(connection, "income", "1", "aa" * 32, NOON_US + 2),
+        ),
+        (
+            _change(Kind.MODEL, 3, "model.register", two | {"digest": "bb" * 32}),
+            lambda connection: versions.register(connection, "income", "2", "bb" * 32, NOON_US + 3),
+        ),
+        (
+            _change(Kind.MODEL, 4, "model.promote", alias | {"version": "1", "previous": None}),
+            lambda connection: versions.promote(connection, "income", "champion", "1", NOON_US + 4),
+        ),
+        (
+            _change(Kind.MODEL, 5, "model.promote", alias | {"version": "2", "previous": "1"}),
+            lambda connection: versions.promote(connection, "income", "champion", "2", NOON_US + 5),
+        ),
+    ]
+
+
+def _change(kind: Kind, after_us: int, name: str, output: dict[str, Any]) -> Record:
+    at_us = NOON_US + after_us
+    return Record(
+        id=new_id(at_us),
+        kind=kind,
+        observed_at_us=at_us,
+        client_id="command-line",
+        model=output.get("model"),
+        version=output.get("version"),
+        digest=None,
+        status=200,
+        input=json.dumps({"change": name}).encode(),
+        output=json.dumps(output).encode(),
+        actor=b'{"client_id": "command-line"}',
+        meta=b"{}",
+    )
+
+
+def another(value: Any, declared: str) -> Any:
+    """Make a different value that this column could hold."""
+    match value:
+        case bytes() if value:
+            return bytes([value[0] ^ 1]) + value[1:]
+        case UUID():
+            return UUID(int=value.int ^ 1)
+        case str():
+            return value + "x"
+        case int() | float():
+            return value + 1000
+    return {"blob": bytes(31) + b"\1", "bytea": bytes(31) + b"\1", "text": "x"}.get(declared.lower(), 7)
