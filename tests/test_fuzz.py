@@ -24,6 +24,8 @@ from tests.conftest import DATABASES
 from tests.service import Service, running
 
 EXAMPLES = int(os.environ.get("ONRECORD_SOAK", "0")) or 20
+# In the soak, too, with as many examples for each operation as there are crashes.
+pytestmark = pytest.mark.soak
 # A fixed seed in the suite, so that main stays green or red for everybody; the soak draws its own.
 SEED = None if "ONRECORD_SOAK" in os.environ else 1
 
