@@ -56,9 +56,8 @@ def create_door(settings: Settings) -> ASGIApp:
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: Any) -> AsyncIterator[None]:
-        await (
-            callers.refresh()
-        )  # before the first request: a client that was disabled stays so across a restart
+        # Before the first request: a client that was disabled stays so across a restart.
+        await callers.refresh()
         refreshing = asyncio.create_task(callers.refresh_for_ever())
         yield
         refreshing.cancel()

@@ -20,8 +20,6 @@ from db.engine import StorageUnavailable
 from db.lookups import RecordNotFound
 
 log = structlog.get_logger()
-# What starlette's router raises, and nothing else of it, is turned into a problem by status.
-_BY_STATUS = {404: "not-found", 405: "method-not-allowed"}
 # Exceptions of other rooms; everything else is a fault of ours.
 _BY_CLASS: Mapping[type[Exception], Fault] = {
     ModelUnknown: Fault(slug="not-found", detail="there is no such model or version here"),

@@ -146,9 +146,8 @@ def _basic(header: str) -> tuple[str, str]:
     if scheme.lower() != "basic" or ":" not in text:
         raise TokenRequestRefused("invalid_client", "the header Authorization is not HTTP Basic")
     client_id, _, secret = text.partition(":")
-    return unquote_plus(client_id), unquote_plus(
-        secret
-    )  # RFC 6749, 2.3.1: each is form-encoded before Base64
+    # RFC 6749, 2.3.1: each is form-encoded before Base64.
+    return unquote_plus(client_id), unquote_plus(secret)
 
 
 def _granted(client: Client, wanted: str | None) -> str:
