@@ -1,16 +1,26 @@
-"""How a setting's text becomes its value, and the words for what is allowed."""
+"""How a setting is declared, how its text becomes its value, and the words for what is allowed."""
 
 from __future__ import annotations
 
 import os
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 # sun_path holds 108 bytes with its closing zero (unix(7)); a longer path fails only at bind time, and badly.
 SOCKET_PATH_BYTES = 107
+
+
+class SettingRefused(Exception):
+    """A variable holds what it must not; nothing was started."""
+
+    def __init__(self, variable: str, value: str, allowed: str) -> None:
+        # A database's address may hold a password.
+        shown = f"{value.partition('://')[0]}://…" if variable == "DATABASE_URL" else value
+        super().__init__(f"{variable}={shown!r} cannot be used; allowed: {allowed}")
+        self.variable, self.value, self.allowed = variable, value, allowed
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,3 +88,19 @@ URL = matching(r"https?://[^\s/?#]+(/[^\s?#]*[^\s/?#])?", "an http(s) URL withou
 ADDRESSES = matching(r"\*|[0-9a-fA-F.:/, ]*", "addresses or networks with commas between them, or *")
 LEVEL = one_of({name: name for name in ("debug", "info", "warning", "error")})
 SWITCH = one_of({"on": True, "off": False})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Documented:
+    """One line of the settings table, as README and `python -m api settings` print it."""
+
+    variable: str
+    default: str
+    allowed: str
+    meaning: str
+    trust: str
+
+
+def setting(default: str, reading: Reading, meaning: str, trust: str) -> Any:
+    """Declare a field of `Settings`: its default as text, how it is read, and what README says of it."""
+    return field(metadata={"default": default, "reading": reading, "meaning": meaning, "trust": trust})

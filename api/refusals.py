@@ -42,7 +42,7 @@ def _kinds() -> tuple[type[Exception], ...]:
     from api.engine.changes import ChangeRefused
     from api.engine.pen import PenTaken, VarMissing
     from api.keys import KeyRefused
-    from api.settings import SettingRefused
+    from api.readings import SettingRefused
     from db.engine import StorageRefused, StorageUnavailable
     from db.migrate import SchemaMismatch
     from db.sealing import LedgerForked

@@ -10,195 +10,129 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import Field, dataclass, field, fields
+from dataclasses import Field, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from api import readings
-from api.readings import Reading, whole
+from api.readings import Documented, Reading, SettingRefused, setting, whole
 
 MIB = 1 << 20
-
-
-class SettingRefused(Exception):
-    """A variable holds what it must not; nothing was started."""
-
-    def __init__(self, variable: str, value: str, allowed: str) -> None:
-        shown = (
-            value if variable != "DATABASE_URL" else value.partition("://")[0] + "://…"
-        )  # may hold a password
-        super().__init__(f"{variable}={shown!r} cannot be used; allowed: {allowed}")
-        self.variable, self.value, self.allowed = variable, value, allowed
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Documented:
-    """One line of the settings table, as README and `python -m api settings` print it."""
-
-    variable: str
-    default: str
-    allowed: str
-    meaning: str
-    trust: str
-
-
-def _setting(default: str, reading: Reading, meaning: str, trust: str) -> Mapping[str, Any]:
-    return {"default": default, "reading": reading, "meaning": meaning, "trust": trust}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """What the operator decided, checked as a whole before anything starts."""
 
-    var: Path = field(
-        metadata=_setting(
-            "var",
-            readings.PATH,
-            "folder of everything that must survive: keys, clients' secrets, SQLite file, engine socket",
-            "operator; losing it loses keys and, with SQLite, every record: back it up",
-        )
+    var: Path = setting(
+        "var",
+        readings.PATH,
+        "folder of everything that must survive: keys, clients' secrets, SQLite file, engine socket",
+        "operator; losing it loses keys and, with SQLite, every record: back it up",
     )
-    database_url: str = field(
-        metadata=_setting(
-            "sqlite:///<var>/onrecord.db",
-            readings.DATABASE,
-            "where records live",
-            "operator; may hold a password and is never logged; losing the database loses the records",
-        )
+    database_url: str = setting(
+        "sqlite:///<var>/onrecord.db",
+        readings.DATABASE,
+        "where records live",
+        "operator; may hold a password and is never logged; losing the database loses the records",
     )
-    store: Path = field(
-        metadata=_setting(
-            "models/store",
-            readings.PATH,
-            "folder of trained versions, <model>/<version>/{model.pkl,manifest.json}",
-            "model owner; files are loaded only under their registered digest; can be trained anew",
-        )
+    store: Path = setting(
+        "models/store",
+        readings.PATH,
+        "folder of trained versions, <model>/<version>/{model.pkl,manifest.json}",
+        "model owner; files are loaded only under their registered digest; can be trained anew",
     )
-    host: str = field(
-        metadata=_setting(
-            "127.0.0.1", readings.HOST, "address the doors listen on", "operator; 0.0.0.0 needs TLS in front"
-        )
+    host: str = setting(
+        "127.0.0.1", readings.HOST, "address the doors listen on", "operator; 0.0.0.0 needs TLS in front"
     )
-    port: int = field(metadata=_setting("8080", whole(1, 65535), "TCP port the doors listen on", "operator"))
-    doors: int = field(
-        metadata=_setting(
-            "auto",
-            readings.DOORS,
-            "number of door processes; auto: cores less one, at most 4",
-            "operator; costs memory",
-        )
+    port: int = setting("8080", whole(1, 65535), "TCP port the doors listen on", "operator")
+    doors: int = setting(
+        "auto",
+        readings.DOORS,
+        "number of door processes; auto: cores less one, at most 4",
+        "operator; costs memory",
     )
-    root_path: str = field(
-        metadata=_setting(
-            "",
-            readings.PREFIX,
-            "path prefix that a proxy strips before us",
-            "operator; a wrong one breaks links",
-        )
+    root_path: str = setting(
+        "",
+        readings.PREFIX,
+        "path prefix that a proxy strips before us",
+        "operator; a wrong one breaks links",
     )
-    public_url: str = field(
-        metadata=_setting(
-            "http://<host>:<port><root_path>",
-            readings.URL,
-            "the service's address as callers see it; the issuer and audience of its tokens",
-            "operator; changing it makes every live token void",
-        )
+    public_url: str = setting(
+        "http://<host>:<port><root_path>",
+        readings.URL,
+        "the service's address as callers see it; the issuer and audience of its tokens",
+        "operator; changing it makes every live token void",
     )
-    trusted_proxies: str = field(
-        metadata=_setting(
-            "127.0.0.1",
-            readings.ADDRESSES,
-            "peers whose X-Forwarded-For and X-Forwarded-Proto are believed",
-            "operator; a stranger listed here can forge the caller's address",
-        )
+    trusted_proxies: str = setting(
+        "127.0.0.1",
+        readings.ADDRESSES,
+        "peers whose X-Forwarded-For and X-Forwarded-Proto are believed",
+        "operator; a stranger listed here can forge the caller's address",
     )
-    log_level: str = field(
-        metadata=_setting("info", readings.LEVEL, "least severe line written to stderr", "operator")
+    log_level: str = setting("info", readings.LEVEL, "least severe line written to stderr", "operator")
+    docs: bool = setting(
+        "on", readings.SWITCH, "serve the console at /docs", "operator; off hides only the page"
     )
-    docs: bool = field(
-        metadata=_setting(
-            "on", readings.SWITCH, "serve the console at /docs", "operator; off hides only the page"
-        )
+    debug: bool = setting(
+        "off",
+        readings.SWITCH,
+        "full traces in the log (serve --debug also reloads)",
+        "developer; traces may show inputs",
     )
-    debug: bool = field(
-        metadata=_setting(
-            "off",
-            readings.SWITCH,
-            "full traces in the log (serve --debug also reloads)",
-            "developer; traces may show inputs",
-        )
+    token_lifetime_s: int = setting(
+        "600",
+        whole(60, 3600, "seconds"),
+        "life of an access token",
+        "operator; a stolen token lives as long",
     )
-    token_lifetime_s: int = field(
-        metadata=_setting(
-            "600",
-            whole(60, 3600, "seconds"),
-            "life of an access token",
-            "operator; a stolen token lives as long",
-        )
+    max_body_bytes: int = setting(
+        str(8 * MIB),
+        whole(1024, 256 * MIB, "bytes"),
+        "largest request body; 10,000 instances of the examples fit",
+        "operator; every door may hold that much per request",
     )
-    max_body_bytes: int = field(
-        metadata=_setting(
-            str(8 * MIB),
-            whole(1024, 256 * MIB, "bytes"),
-            "largest request body; 10,000 instances of the examples fit",
-            "operator; every door may hold that much per request",
-        )
+    max_instances: int = setting(
+        "10000",
+        whole(1, 1_000_000),
+        "most instances in one request",
+        "operator; one request may hold a model busy",
     )
-    max_instances: int = field(
-        metadata=_setting(
-            "10000",
-            whole(1, 1_000_000),
-            "most instances in one request",
-            "operator; one request may hold a model busy",
-        )
+    queue_requests: int = setting(
+        "4096",
+        whole(1, 1_000_000),
+        "most requests inside the engine; one more is answered 503",
+        "operator",
     )
-    queue_requests: int = field(
-        metadata=_setting(
-            "4096",
-            whole(1, 1_000_000),
-            "most requests inside the engine; one more is answered 503",
-            "operator",
-        )
+    queue_bytes: int = setting(
+        str(64 * MIB),
+        whole(1024, 16384 * MIB, "bytes"),
+        "most request bytes inside the engine; more is answered 503",
+        "operator; bounds the engine's memory",
     )
-    queue_bytes: int = field(
-        metadata=_setting(
-            str(64 * MIB),
-            whole(1024, 16384 * MIB, "bytes"),
-            "most request bytes inside the engine; more is answered 503",
-            "operator; bounds the engine's memory",
-        )
+    answer_deadline_s: int = setting(
+        "10",
+        whole(1, 600, "seconds"),
+        "longest a request waits for its model; later it is answered 503 and nothing is recorded",
+        "operator",
     )
-    answer_deadline_s: int = field(
-        metadata=_setting(
-            "10",
-            whole(1, 600, "seconds"),
-            "longest a request waits for its model; later it is answered 503 and nothing is recorded",
-            "operator",
-        )
+    drain_s: int = setting(
+        "20",
+        whole(0, 3600, "seconds"),
+        "time given to requests in flight on SIGTERM",
+        "operator; the platform's grace period must be longer",
     )
-    drain_s: int = field(
-        metadata=_setting(
-            "20",
-            whole(0, 3600, "seconds"),
-            "time given to requests in flight on SIGTERM",
-            "operator; the platform's grace period must be longer",
-        )
+    engine_socket: Path = setting(
+        "<var>/engine.sock",
+        readings.SOCKET,
+        "unix socket between doors and engine (mode 0600)",
+        "operator; whoever can open it predicts and records as any client",
     )
-    engine_socket: Path = field(
-        metadata=_setting(
-            "<var>/engine.sock",
-            readings.SOCKET,
-            "unix socket between doors and engine (mode 0600)",
-            "operator; whoever can open it predicts and records as any client",
-        )
-    )
-    anchor: Path = field(
-        metadata=_setting(
-            "<var>/anchor.log",
-            readings.PATH,
-            "file the engine adds signed checkpoints to, at most one a second; it will not start behind them",
-            "operator; on a disk of its own it shows when the database is rolled back; losing it hides that",
-        )
+    anchor: Path = setting(
+        "<var>/anchor.log",
+        readings.PATH,
+        "file the engine adds signed checkpoints to, at most one a second; it will not start behind them",
+        "operator; on a disk of its own it shows when the database is rolled back; losing it hides that",
     )
 
     @classmethod

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from api import times
-from api.settings import Documented
+from api.readings import Documented
 
 COLUMNS = ("variable", "default", "allowed", "meaning", "who decides, and what it costs")
 
