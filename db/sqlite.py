@@ -28,6 +28,7 @@ _READER = (
     ("query_only", "ON", 1),  # beside mode=ro, which SQLite ignores for attached databases
     ("trusted_schema", "OFF", 0),
 )
+_COPY = "PRAGMA wal_checkpoint(FULL)"
 _READERS = 8  # connections per process: a lookup takes milliseconds, more would only queue on the disk
 
 
@@ -74,20 +75,32 @@ def reader(url: URL, deadline_s: float) -> Engine:
 
 
 def harden(engine: Engine) -> None:
-    """Copy the WAL into the database file and sync that.
+    """Let what is visible stay, and what is not never come back, after a commit that failed.
 
     After a failed fsync the kernel may call pages clean that never reached the disk, so a commit that is visible
-    is not yet durable, and syncing the WAL again would prove nothing. Copied pages are new writes.
+    is not yet durable, and syncing the WAL again would prove nothing. Copied pages are new writes: copy the WAL into
+    the database file and sync that.
+
+    A commit that is not visible may stand whole in the WAL, behind its end: while others keep the file open only they
+    know where that is, and once all have died, recovery would believe every commit there. A commit of nothing
+    overwrites its first page.
     """
-    statement = "PRAGMA wal_checkpoint(FULL)"
-    with engine.connect() as connection:
-        try:  # past SQLAlchemy, which would begin a transaction first
-            busy, frames, copied = connection.connection.cursor().execute(statement).fetchone()
-        except sqlite3.Error as error:
-            connection.invalidate()
-            raise OperationalError(statement, None, error) from error
+    try:  # past SQLAlchemy, which would begin transactions of its own
+        with engine.connect() as connection:
+            cursor = connection.connection.cursor()
+            try:
+                cursor.execute("BEGIN IMMEDIATE")
+                (version,) = cursor.execute("PRAGMA user_version").fetchone()
+                cursor.execute(f"PRAGMA user_version = {version}")  # writes its page whatever the number is
+                cursor.execute("COMMIT")
+                busy, frames, copied = cursor.execute(_COPY).fetchone()
+            except sqlite3.Error:
+                connection.invalidate()
+                raise
+    except sqlite3.Error as error:
+        raise OperationalError(_COPY, None, error) from error
     if busy or frames != copied:
-        raise OperationalError(statement, None, sqlite3.OperationalError("a reader is in the way"))
+        raise OperationalError(_COPY, None, sqlite3.OperationalError("a reader is in the way"))
 
 
 def inserter(table: Table, columns: Sequence[str]) -> Inserter:

@@ -127,14 +127,15 @@ def traced(pid: int, file: Path) -> Iterator[Path]:
     calls = "fsync,fdatasync,pwrite64,write,sendto,sendmsg,writev"
     command = ["strace", "-f", "-yy", "-s", "64", "-e", f"trace={calls}", "-o", str(file), "-p", str(pid)]
     with subprocess.Popen(command, stderr=subprocess.DEVNULL) as strace:
-        wait_until(lambda: strace.pid in _tracers(pid) and len(_tracers(pid)) == 1, GONE_WITHIN_S)
+        wait_until(lambda: is_traced_by(pid, strace.pid), GONE_WITHIN_S)
         yield file
         strace.send_signal(signal.SIGINT)  # it lets go and ends
 
 
-def _tracers(pid: int) -> set[int]:
+def is_traced_by(pid: int, tracer: int) -> bool:
+    """Say whether all threads of a process are traced by another one."""
     statuses = [path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/status")]
-    return {int(status.partition("TracerPid:")[2].split()[0]) for status in statuses}
+    return {int(status.partition("TracerPid:")[2].split()[0]) for status in statuses} == {tracer}
 
 
 def order_of(trace: str) -> Iterator[str]:
