@@ -88,8 +88,8 @@ class Predictions:
         content = {
             **_shown(found.prediction),
             "digest": (found.record.digest or b"").hex(),
-            "instance": orjson.loads(found.record.input)["instances"][int(position)],
-            "prediction": orjson.loads(found.record.output)["predictions"][int(position)],
+            "instance": orjson.loads(found.input)["instances"][int(position)],
+            "prediction": orjson.loads(found.output)["predictions"][int(position)],
         }
         return Answer(content=content)
 

@@ -37,6 +37,9 @@ PROBLEMS: Mapping[str, Kind] = {
     "not-acceptable": Kind(406, "Not acceptable", "The header Accept excludes every media type this can answer. The detail lists them."),
     "request-timeout": Kind(408, "The body did not arrive in time", "Send the whole body within ten seconds."),
     "model-refused": Kind(409, "The version cannot be served", "The version is registered but was refused when it was loaded; the operator's log says why. Ask another version."),
+    "moved": Kind(409, "It changed meanwhile", "Between looking and writing somebody else changed the same thing. Nothing was changed; ask again."),
+    "held": Kind(409, "A legal hold forbids it", "Everything that was asked to be erased is under a legal hold; the detail names the holds. Nothing was erased. Lift them, or wait until they end."),
+    "erased": Kind(410, "It was erased", "What was asked for is gone, lawfully and on record: `erased` says when, by whom, on what ground, and which record says so. A receipt that was kept stays valid."),
     "uri-too-long": Kind(414, "The address is too long", "Answered by the proxy in front. Shorten the query, or search in steps."),
     "headers-too-large": Kind(431, "The headers are too large", "Answered by the proxy in front. A token and a handful of headers fit."),
     "too-many-connections": Kind(429, "Too many connections", "Answered by the proxy in front: too many connections from one address. Keep connections open and use them again."),
@@ -68,12 +71,13 @@ def body(slug: str, detail: str, *, errors: Sequence[Mapping[str, str]] | None =
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
-    """A problem before it is written: which one, what was wrong this time, and headers that belong to it."""
+    """A problem before it is written: which one, what was wrong this time, headers and members that belong to it."""
 
     slug: str
     detail: str
     errors: Sequence[Mapping[str, str]] = ()
     headers: Mapping[str, str] = field(default_factory=dict)
+    more: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def status(self) -> int:
@@ -82,7 +86,7 @@ class Fault:
 
     def body(self) -> bytes:
         """Write it as `application/problem+json`."""
-        return body(self.slug, self.detail, errors=self.errors)
+        return body(self.slug, self.detail, errors=self.errors, **self.more)
 
 
 class RequestRefused(Exception):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -12,6 +13,7 @@ import orjson
 from api import times
 from api.calls import Answer, Call
 from api.predictions import own
+from db.erased import Erased
 from db.lookups import FoundRecord, Lookups
 
 
@@ -26,6 +28,20 @@ class Records:
         return Answer(content=_shown(self.lookups.record(UUID(call.path["id"]), own(call.caller))))
 
 
+def erasures(found: Iterable[Erased]) -> list[dict[str, Any]]:
+    """Show what erased a record, the first erasure first; who did is left out where that was erased itself."""
+    return [
+        {
+            "record": str(each.erasure),
+            "at": times.text(each.at_us),
+            "ground": each.ground,
+            "fields": list(each.fields),
+        }
+        | ({"by": each.client_id} if each.client_id else {})
+        for each in found
+    ]
+
+
 def _shown(found: FoundRecord) -> dict[str, Any]:
     content: dict[str, Any] = {
         "record": str(found.id),
@@ -33,12 +49,20 @@ def _shown(found: FoundRecord) -> dict[str, Any]:
         "kind": found.kind.name.lower(),
         "status": found.status,
         "at": times.text(found.observed_at_us),
-        "client": found.client_id,
-        "input": base64.b64encode(found.input).decode(),
-        "output": base64.b64encode(found.output).decode(),
-        "actor": orjson.loads(found.actor),
-        "meta": orjson.loads(found.meta),
     }
-    digest = None if found.digest is None else found.digest.hex()
-    optional = {"model": found.model, "version": found.version, "digest": digest}
+    optional = {
+        "client": found.client_id or None,
+        "input": _base64(found.input),
+        "output": _base64(found.output),
+        "actor": None if found.actor is None else orjson.loads(found.actor),
+        "meta": None if found.meta is None else orjson.loads(found.meta),
+        "model": found.model,
+        "version": found.version,
+        "digest": None if found.digest is None else found.digest.hex(),
+        "erased": erasures(found.erasures) or None,
+    }
     return content | {name: value for name, value in optional.items() if value is not None}
+
+
+def _base64(content: bytes | None) -> str | None:
+    return None if content is None else base64.b64encode(content).decode()

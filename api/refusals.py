@@ -39,8 +39,8 @@ def _kinds() -> tuple[type[Exception], ...]:
     from api.anchoring import AnchorRefused
     from api.asking import NoEngine
     from api.contract import ContractRefused
-    from api.engine.changes import ChangeRefused
     from api.engine.pen import PenTaken, VarMissing
+    from api.engine.plans import ChangeRefused
     from api.keys import KeyRefused
     from api.readings import SettingRefused
     from db.engine import StorageRefused, StorageUnavailable

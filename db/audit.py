@@ -5,8 +5,9 @@ are held). The key comes from outside: a key out of the database would vouch for
 only pure files with the writer, and believes no column, tile, frontier or root that it has not computed.
 
 Compared: the order and number of records; every leaf with its columns, its payload and the rows of lookups; the root
-with the head, every stored note and every anchor; the head's mac, where its key is given; all tiles; clients, versions
-and aliases with the recorded changes (db/auditing_state.py says what no record knows).
+with the head, every stored note and every anchor; the head's mac, where its key is given; all tiles; what is gone with
+the records of erasures; clients, versions, aliases and holds with the recorded changes (db/auditing_state.py says what
+no record knows).
 
 Source: RFC 9162 section 2.1; C2SP tlog-checkpoint.
 """
@@ -17,10 +18,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from heapq import merge
 from hmac import compare_digest, digest
+from itertools import chain
 from typing import Any
 
 from sqlalchemy import Connection, Engine, text
 
+from db import auditing_erasures
 from db.auditing import Anchor, Cause, Findings, Verdict
 from db.auditing_rows import check, raw
 from db.auditing_state import State
@@ -53,6 +56,7 @@ _STRAY_PAYLOADS = text(
 )
 _NOTE_PAGE = text("SELECT size, text FROM note WHERE size > :after ORDER BY size LIMIT :limit")
 _COUNTS = {name: text(f"SELECT count(*) FROM {name}") for name in ("record", "payload")}  # noqa: S608  # our names
+_Rows = dict[int, list[Any]]
 Progress = Callable[[int, int], None]
 
 
@@ -98,6 +102,7 @@ class _Audit:
         self._findings, self._state = Findings(), State()
         self._notes = self._signed = self._anchored = 0
         self._records = self._payloads = self._predictions = 0
+        self._gone = auditing_erasures.Gone()
         self._latest_us = self._lag_us = 0
         self._last = _BEFORE_ALL
         self._given = {each.source: 0 for each in anchors}
@@ -125,6 +130,7 @@ class _Audit:
             records=self._records,
             payloads=self._payloads,
             predictions=self._predictions,
+            erased=self._gone.records,
             notes=self._notes,
             signed=self._signed,
             anchored=self._anchored,
@@ -136,7 +142,7 @@ class _Audit:
 
     def _walk(self, tree: Regrown, size: int, progress: Progress) -> None:
         expected = 0
-        for rows, predictions in self._pages():
+        for rows, predictions, gone in self._pages():
             hashes: list[bytes] = []
             for row in rows:
                 if row.idx != expected or row.idx >= size:
@@ -145,7 +151,7 @@ class _Audit:
                     hashes = []
                     self._out_of_order(row.idx, expected, size)
                 hashes.append(leaf_hash(raw(row.leaf)))
-                self._record(row, predictions.pop(row.idx, ()))
+                self._record(row, predictions.pop(row.idx, ()), gone.pop(row.idx, ()))
                 expected = row.idx + 1
             for idx in predictions:
                 self._findings.add(
@@ -158,13 +164,14 @@ class _Audit:
                 expected, Cause.ORDER, f"the head says {size} records, and there are {expected}"
             )
 
-    def _pages(self) -> Iterator[tuple[Sequence[Any], dict[int, list[Any]]]]:
+    def _pages(self) -> Iterator[tuple[Sequence[Any], _Rows, _Rows]]:
         """Read records with what belongs to them, as many at a time as fit; their sizes cost little to ask."""
         while sizes := self._connection.execute(_SIZES, {"after": self._last, "limit": _PAGE}).all():
             within = {"after": self._last, "last": _until(sizes)}
             rows = self._connection.execute(_RECORDS, within).all()
             predictions = self._connection.execute(_PREDICTIONS, within).all()
-            yield rows, _by_record(predictions)
+            gone = auditing_erasures.of_page(self._connection, **within)
+            yield rows, _by_record(predictions), gone
             self._last = within["last"]
 
     def _out_of_order(self, idx: int, expected: int, size: int) -> None:
@@ -176,8 +183,9 @@ class _Audit:
             detail = f"stands beyond the head, which ends at {size}"
         self._findings.add(min(idx, expected), Cause.ORDER, detail)
 
-    def _record(self, row: Any, predictions: Sequence[Any]) -> None:
-        for cause, detail in check(row, predictions):
+    def _record(self, row: Any, predictions: Sequence[Any], gone: Sequence[Any]) -> None:
+        wrong = check(row, predictions, auditing_erasures.union(gone))
+        for cause, detail in chain(wrong, self._gone.check(self._connection, row, gone)):
             self._findings.add(row.idx, cause, detail)
         self._state.apply(row.idx, row)
         self._records += 1
@@ -253,6 +261,8 @@ class _Audit:
         if counted["payload"] != self._payloads:
             strays = self._connection.scalars(_STRAY_PAYLOADS).one()
             self._findings.add(None, Cause.PAYLOAD, f"{strays} payloads belong to no record")
+        for cause, detail in self._gone.strays(self._connection):
+            self._findings.add(None, cause, detail)
         stray = self._connection.scalar(_STRAY_PREDICTION, {"last": self._last})
         if stray is not None:
             self._findings.add(

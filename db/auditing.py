@@ -23,7 +23,8 @@ class Cause(StrEnum):
     NOTE = "note"
     TILE = "tile"
     ANCHOR = "anchor"  # a checkpoint kept outside contradicts the ledger
-    STATE = "state"  # clients, versions and aliases are not what the recorded changes made them
+    ERASURE = "erasure"  # what is gone is not what the record of its erasure says, or is still there
+    STATE = "state"  # clients, versions, aliases and holds are not what the recorded changes made them
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +55,7 @@ class Verdict:
     records: int
     payloads: int
     predictions: int
+    erased: int  # records of which something was erased, each accounted for by the record of its erasure
     notes: int
     signed: int  # the largest size that a stored note vouches for
     anchored: int

@@ -1,13 +1,14 @@
 """One record held against its own bytes: leaf, columns, commitments, and the rows that lookups read.
 
 Pure: it is given what is stored, and says what is wrong with it. Columns have to say what the leaf or, where the leaf
-has nothing but a commitment, the payload says. A request that failed under a release whose `meta` did not yet name
-model and version is the one case in which those two columns cannot be compared.
+has nothing but a commitment, the payload says; where the payload was erased, db/auditing_erasures.py has them compared
+with the record of the erasure. A request that failed under a release whose `meta` did not yet name model and version is
+the one case in which those two columns cannot be compared.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from hmac import compare_digest
 from typing import Any
 from uuid import UUID
@@ -15,7 +16,7 @@ from uuid import UUID
 import orjson
 
 from db.auditing import Cause
-from db.records import COMMITTED, Kind, Leaf, LeafRefused, commitment, read_leaf, salts
+from db.records import COMMITTED, SECRET_BYTES, Kind, Leaf, LeafRefused, commitment, read_leaf, salts
 
 Wrong = tuple[Cause, str]
 _ANSWERED = 201
@@ -35,8 +36,11 @@ def raw(value: Any) -> bytes:
             return str(value).encode("utf-8", "surrogatepass")
 
 
-def check(row: Any, predictions: Sequence[Any]) -> Iterator[Wrong]:
-    """Say everything that is wrong with one row of record and payload, and with its rows of lookups."""
+def check(row: Any, predictions: Sequence[Any], erased: Collection[str] = ()) -> Iterator[Wrong]:
+    """Say everything that is wrong with one row of record and payload, and with its rows of lookups.
+
+    `erased` are the committed fields that must be gone.
+    """
     try:
         leaf = read_leaf(raw(row.leaf))
     except LeafRefused as refused:
@@ -44,15 +48,15 @@ def check(row: Any, predictions: Sequence[Any]) -> Iterator[Wrong]:
         return
     yield from _leaf_columns(row, leaf)
     if row.record_id is None:
-        yield Cause.PAYLOAD, "is missing, and no erasure is on record"
-        return
-    wrong = list(_commitments(row, leaf))
-    yield from wrong
-    if wrong:  # what is not what was committed to says nothing about the columns either
+        if set(erased) != set(COMMITTED):
+            yield Cause.PAYLOAD, "is missing, and no erasure is on record"
+            return
+    elif wrong := list(_commitments(row, leaf, erased)):
+        yield from wrong  # what is not what was committed to says nothing about the columns either
         return
     try:
-        yield from _said(row)
-        yield from _predictions(row, predictions)
+        yield from _said(row, erased)
+        yield from _predictions(row, predictions, erased)
     except (ValueError, TypeError, KeyError, AttributeError, IndexError) as broken:
         yield Cause.PAYLOAD, f"cannot be read as what it was committed as ({type(broken).__name__})"
 
@@ -67,28 +71,37 @@ def _leaf_columns(row: Any, leaf: Leaf) -> Iterator[Wrong]:
         yield Cause.COLUMN, "digest is not the leaf's"
 
 
-def _commitments(row: Any, leaf: Leaf) -> Iterator[Wrong]:
-    salt = salts(raw(row.secret))
+def _commitments(row: Any, leaf: Leaf, erased: Collection[str]) -> Iterator[Wrong]:
+    secret = raw(row.secret)
+    salt = salts(secret)
+    if (len(secret) != SECRET_BYTES) != bool(erased):
+        yield Cause.ERASURE, "still opens what was erased" if erased else "its secret is not whole"
+        return
     for name in COMMITTED:
-        made = commitment(salt[name], name, raw(getattr(row, name)))
-        if not compare_digest(made, getattr(leaf, name)):
+        content = raw(getattr(row, name))
+        if name in erased:
+            if content or name in salt:
+                yield Cause.ERASURE, f"{name} was erased, and is still present"
+        elif name not in salt:
+            yield Cause.PAYLOAD, f"what opens {name} is missing, and no erasure is on record"
+        elif not compare_digest(commitment(salt[name], name, content), getattr(leaf, name)):
             yield Cause.COMMITMENT, f"{name} (or the secret) is not what the leaf commits to"
 
 
-def _said(row: Any) -> Iterator[Wrong]:
+def _said(row: Any, erased: Collection[str]) -> Iterator[Wrong]:
     """Compare what the leaf does not have in the clear with the payload, which is known to be genuine by now."""
-    said = {"client_id": orjson.loads(row.actor).get("client_id")}
-    said |= _model(row)
+    said = {"client_id": "" if "actor" in erased else orjson.loads(row.actor).get("client_id")}
+    said |= _model(row, erased)
     for name, value in said.items():
         if getattr(row, name) != value:
             yield Cause.COLUMN, f"{name} is {getattr(row, name)!r}, the payload says {value!r}"
 
 
-def _model(row: Any) -> Mapping[str, Any]:
+def _model(row: Any, erased: Collection[str]) -> Mapping[str, Any]:
     match row.kind:
         case Kind.PREDICTION:
-            said = orjson.loads(row.meta)
-            if "model" not in said and row.status == _ANSWERED:
+            said = {} if "meta" in erased else orjson.loads(row.meta)
+            if "model" not in said and row.status == _ANSWERED and "output" not in erased:
                 said = orjson.loads(row.output)
             return {name: said[name] for name in ("model", "version") if name in said}
         case Kind.MODEL:
@@ -97,9 +110,9 @@ def _model(row: Any) -> Mapping[str, Any]:
     return {"model": None, "version": None}
 
 
-def _predictions(row: Any, stored: Sequence[Any]) -> Iterator[Wrong]:
+def _predictions(row: Any, stored: Sequence[Any], erased: Collection[str]) -> Iterator[Wrong]:
     is_answer = row.kind == Kind.PREDICTION and row.status == _ANSWERED
-    expected = dict(enumerate(_derive(row) if is_answer else ()))
+    expected = dict(enumerate(_derive(row, len(stored), erased) if is_answer else ()))
     found = {each.position: each for each in stored}
     for position in sorted(expected.keys() | found.keys()):
         if position not in found:
@@ -115,14 +128,21 @@ def _predictions(row: Any, stored: Sequence[Any]) -> Iterator[Wrong]:
                     )
 
 
-def _derive(row: Any) -> Iterator[tuple[Any, ...]]:
-    """Read the rows off the exact bytes that went in and came out, in the order of COLUMNS; no outcomes exist yet."""
-    instances = orjson.loads(row.input)["instances"]
-    output = orjson.loads(row.output)
-    client_id = orjson.loads(row.actor)["client_id"]
-    for instance, answer in zip(instances, output["predictions"], strict=True):
+def _derive(row: Any, count: int, erased: Collection[str]) -> Iterator[tuple[Any, ...]]:
+    """Read the rows off the exact bytes that went in and came out, in the order of COLUMNS; no outcomes exist yet.
+
+    What was erased says nothing any more; the columns of the record, which are compared elsewhere, say the rest.
+    """
+    instances = None if "input" in erased else orjson.loads(row.input)["instances"]
+    answers = None if "output" in erased else orjson.loads(row.output)["predictions"]
+    if instances is None:
+        instances = [{}] * (count if answers is None else len(answers))
+    if answers is None:
+        answers = [{}] * len(instances)
+    same = (row.client_id, row.model, row.version)
+    for instance, answer in zip(instances, answers, strict=True):
         said = (instance.get("reference"), answer.get("label"), _score(answer))
-        yield client_id, output["model"], output["version"], *said, row.observed_at_us, None
+        yield *same, *said, row.observed_at_us, None
 
 
 def _score(answer: Mapping[str, Any]) -> float | None:

@@ -1,4 +1,4 @@
-"""Clients, versions and aliases held against the recorded changes that made them.
+"""Clients, versions, aliases and holds held against the recorded changes that made them.
 
 Every recorded change is made again in memory; what comes out is compared, column by column, with what is stored. Not
 covered, because no record knows them: the digest of a client's secret (`client_secret.hash`) and the number of its row
@@ -10,11 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
+from uuid import UUID
 
 import orjson
 from sqlalchemy import Connection, text
 
 from db.auditing import Cause, Findings
+from db.auditing_rows import raw
 from db.clients import LIVE_SECRETS
 from db.records import Kind
 
@@ -24,8 +26,11 @@ _TABLES = {
     "client_secret": ("client_id", "created_at_us", "expires_at_us"),
     "version": ("model", "version", "digest", "registered_at_us"),
     "alias": ("model", "alias", "version", "previous", "changed_at_us"),
-}
-_KEYS = {"client": 1, "client_secret": 2, "version": 2, "alias": 2}
+    "hold": (
+        "id", "record_id", "reference", "client_id", "model", "reason", "created_at_us", "until_us", "lifted_at_us",
+    ),
+}  # fmt: skip
+_KEYS = {"client": 1, "client_secret": 2, "version": 2, "alias": 2, "hold": 1}
 
 
 @dataclass
@@ -37,10 +42,14 @@ class State:
 
     def apply(self, idx: int, row: Any) -> None:
         """Make one recorded change again; a record that is no change, or is of a later release, changes nothing."""
-        if row.kind not in (Kind.CLIENT, Kind.MODEL) or row.input is None:
+        if row.kind not in (Kind.CLIENT, Kind.MODEL, Kind.HOLD) or row.input is None:
             return
         try:
-            change, output = orjson.loads(row.input)["change"], orjson.loads(row.output)
+            asked, output = orjson.loads(row.input), orjson.loads(row.output)
+            change = asked["change"]
+            if row.kind == Kind.HOLD:
+                self._hold(idx, change, asked["args"], row)
+                return
             self._change(idx, change, output, row.observed_at_us)
         except (ValueError, TypeError, KeyError, AttributeError):
             return  # the tables then show it: what was stored has no recorded change behind it
@@ -67,6 +76,24 @@ class State:
                 before = self.rows["alias"].get(key, [None] * 5)
                 if before[2] != output["version"]:
                     self._put(idx, "alias", key, [*key, output["version"], before[2], at_us])
+
+    def _hold(self, idx: int, change: str, args: dict[str, Any], row: Any) -> None:
+        if change == "hold.add":
+            of = args.get("record")
+            record_id = None if of is None else UUID(of).bytes
+            reference = None if args.get("reference") is None else bytes.fromhex(args["reference"])
+            about = (
+                args.get("client"),
+                args.get("model"),
+                args["reason"],
+                row.observed_at_us,
+                args.get("until_us"),
+            )
+            self._put(idx, "hold", (raw(row.id),), [raw(row.id), record_id, reference, *about, None])
+        else:
+            key = (UUID(args["hold"]).bytes,)
+            self.rows["hold"][key][-1] = row.observed_at_us
+            self.by["hold", key] = idx
 
     def _put(self, idx: int, table: str, key: _Key, row: list[Any]) -> None:
         self.rows[table][key] = row
@@ -95,7 +122,8 @@ class State:
 
 
 def _read(connection: Connection, table: str, columns: tuple[str, ...]) -> Iterator[Any]:
-    yield from connection.execute(text(f"SELECT {', '.join(columns)} FROM {table}"))  # noqa: S608  # our own names
+    rows = connection.execute(text(f"SELECT {', '.join(columns)} FROM {table}"))  # noqa: S608  # our own names
+    yield from (tuple(each.bytes if isinstance(each, UUID) else each for each in row) for row in rows)
 
 
 def _differences(columns: tuple[str, ...], have: list[Any] | None, want: list[Any] | None) -> Iterator[str]:

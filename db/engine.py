@@ -91,6 +91,28 @@ def harden(engine: Engine) -> None:
     _dialect(engine.url).harden(engine)
 
 
+def scrub(engine: Engine) -> bool:
+    """Take deleted content out of the files as far as the pen can, at once; False where somebody is in the way."""
+    done: bool = _dialect(engine.url).scrub(engine)
+    return done
+
+
+def vacuum(url: str, deadline_s: float) -> None:
+    """Write every table that content was erased from anew; nobody else can use them meanwhile.
+
+    Raises:
+        StorageRefused: another process writes, or this role may not.
+        StorageUnavailable: the database failed.
+    """
+    engine = open_pen(url, deadline_s)
+    try:
+        _dialect(engine.url).vacuum(engine)
+    except SQLAlchemyError as error:
+        raise StorageUnavailable(reason(error)) from error
+    finally:
+        engine.dispose()
+
+
 def inserter(engine: Engine, table: Table, columns: Sequence[str]) -> Inserter:
     """Return the fastest way this database has to insert many rows, given as tuples of raw values in this order."""
     insert: Inserter = _dialect(engine.url).inserter(table, columns)

@@ -12,14 +12,16 @@ from uuid import UUID
 from sqlalchemy import Connection, Engine, RowMapping, select
 from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
 
-from db import heads, receipts, tiles
-from db.engine import DEADLINE_S, StorageRefused, harden, reason
+from db import heads, holds, receipts, tiles
+from db.engine import DEADLINE_S, StorageRefused, harden, reason, scrub
 from db.records import SECRET_BYTES, Appended, Receipt, Record, leaf, salted_leaf, salts
 from db.rows import CONTENT, Rows
 from db.sealing import Head, LedgerForked, Seal
 from db.tables import payload, record
 from db.tree import Frontier, Growth, leaf_hash
 
+Apply = Callable[[Connection], None]
+Then = Callable[[Connection, int], None]
 _RETRY_S = 0.05  # between attempts to reconnect: a restarted PostgreSQL answers within seconds
 
 
@@ -58,6 +60,14 @@ class _Group:
     secrets: Sequence[bytes]
     salts: Sequence[Mapping[str, bytes]]
     leaves: Sequence[bytes]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Change:
+    """What happens to current state in the transaction of a record: before it is stored, and after."""
+
+    apply: Apply | None = None
+    then: Then | None = None
 
 
 class Ledger:
@@ -106,15 +116,27 @@ class Ledger:
             RecordConflict: an id is already stored with other content; nothing of this group was appended.
             RecordRefused: the database takes a record of this group for no record; nothing was appended either.
         """
-        return self._keep(records, None)
+        return self._keep(records, _Change())
 
-    def change(self, record: Record, apply: Callable[[Connection], None]) -> Appended:
+    def change(self, record: Record, apply: Apply, then: Then | None = None) -> Appended:
         """Let `apply` change the current state and append the record of it, both or neither.
 
         Whatever `apply` raises is raised and nothing is changed. A record that is already stored was applied
-        with it, so it is not applied again.
+        with it, so it is not applied again. `then` does, in the same transaction, what the stored record must precede.
         """
-        return self._keep([record], apply)
+        return self._keep([record], _Change(apply=apply, then=then))
+
+    @property
+    def hold_key(self) -> bytes:
+        """The key under which held references are hashed (db/holds.py)."""
+        return holds.key_of(self._seal.mac_key)
+
+    def scrub(self) -> bool:
+        """Take what was erased out of the files; False: try again later. Raises LedgerUnavailable."""
+        try:
+            return scrub(self._engine)
+        except SQLAlchemyError as error:
+            raise LedgerUnavailable(reason(error)) from error
 
     def note(self) -> bool:
         """Write a signed checkpoint of the newest head this process knows to be durable; False if there was none new.
@@ -142,7 +164,7 @@ class Ledger:
         self._noted = seen
         return True
 
-    def _keep(self, records: Sequence[Record], apply: Callable[[Connection], None] | None) -> Appended:
+    def _keep(self, records: Sequence[Record], change: _Change) -> Appended:
         """Append what is not stored yet; normally that is everything, so nothing is looked up first."""
         wanted: dict[UUID, Record] = {}
         for each in records:
@@ -151,7 +173,7 @@ class Ledger:
         done: dict[UUID, Receipt] = {}
         while missing := [each for each in wanted.values() if each.id not in done]:
             try:
-                done |= self._write(missing, apply)
+                done |= self._write(missing, change)
             except IntegrityError as conflict:
                 stored = self._settle(missing)
                 if not stored:
@@ -164,16 +186,14 @@ class Ledger:
         receipts = [done[each.id] for each in records]
         return Appended(places=[each.index for each in receipts], receipts=receipts)
 
-    def _write(
-        self, records: Sequence[Record], apply: Callable[[Connection], None] | None
-    ) -> dict[UUID, Receipt]:
+    def _write(self, records: Sequence[Record], change: _Change) -> dict[UUID, Receipt]:
         """Write one group in one transaction; after COMMIT was sent, no error says what became of it."""
         sent = False
         group = _group(records)
         try:
             with self._connection() as connection:
                 connection.begin()
-                growth = self._insert(connection, group, apply)
+                growth = self._insert(connection, group, change)
                 sent = True
                 connection.commit()
         except IntegrityError:
@@ -188,15 +208,13 @@ class Ledger:
         made = receipts.of_growth(self._seal, growth, group.leaves, group.salts)
         return dict(zip((each.id for each in records), made, strict=True))
 
-    def _insert(
-        self, connection: Connection, group: _Group, apply: Callable[[Connection], None] | None
-    ) -> Growth:
+    def _insert(self, connection: Connection, group: _Group, change: _Change) -> Growth:
         """Insert the bulk before the lock on `head`; number the records and grow the tree under it."""
         self._rows.add_payloads(connection, group.records, group.secrets)
         head = heads.lock(connection)
         growth = self._open(head).append(list(map(leaf_hash, group.leaves)))
-        if apply is not None:
-            apply(connection)
+        if change.apply is not None:
+            change.apply(connection)
         places = range(growth.before.size, growth.after.size)
         bound = self._rows.add_records(connection, places, group.records, group.leaves)
         # What goes to disk is hashed again: memory that changed in between would make every later proof fail.
@@ -207,6 +225,8 @@ class Ledger:
         tiles.store(connection, growth)
         if not heads.advance(connection, head, self._seal, growth.after, group.records):
             raise LedgerUnavailable("head moved under its lock: another writer does not take it")
+        if change.then is not None:
+            change.then(connection, growth.before.size)
         return growth
 
     def _open(self, head: Head) -> Frontier:

@@ -15,6 +15,7 @@ from sqlalchemy import Engine, Row, literal, select
 
 from db import walks
 from db.engine import is_storable, reading
+from db.erased import Erased, RecordErased, erasures_of
 from db.records import Kind, prediction_id
 from db.tables import RecordId, payload, prediction, record
 
@@ -68,11 +69,12 @@ class FoundPrediction:
     label: str | None
     score: float | None
     has_outcome: bool
+    is_erased: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FoundRecord:
-    """One record with its exact bytes."""
+    """One record with its exact bytes, None for what was erased; `erasures` say why."""
 
     id: UUID
     idx: int
@@ -83,18 +85,21 @@ class FoundRecord:
     version: str | None
     digest: bytes | None
     status: int
-    input: bytes
-    output: bytes
-    actor: bytes
-    meta: bytes
+    input: bytes | None
+    output: bytes | None
+    actor: bytes | None
+    meta: bytes | None
+    erasures: tuple[Erased, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FoundInstance:
-    """One instance and the record it is part of."""
+    """One instance and the record it is part of, of which input and output are there."""
 
     prediction: FoundPrediction
     record: FoundRecord
+    input: bytes
+    output: bytes
 
 
 class Lookups:
@@ -132,18 +137,22 @@ class Lookups:
 
         Raises:
             RecordNotFound: there is none, or, where `client_id` is given, it is another client's.
+            RecordErased: what went in or what came out is gone.
         """
         found = self.record(record_id, client_id)
         if not 0 <= position <= _POSITIONS:
             raise RecordNotFound(prediction_id(record_id, position))
-        query = select(prediction, literal(record_id, RecordId).label("id")).where(
-            prediction.c.idx == found.idx, prediction.c.position == position
-        )
+        columns = (prediction, literal(record_id, RecordId).label("id"), walks.IS_ERASED)
+        query = select(*columns).where(prediction.c.idx == found.idx, prediction.c.position == position)
         with reading(self._engine) as connection:
             row = connection.execute(query).one_or_none()
         if row is None:
             raise RecordNotFound(prediction_id(record_id, position))
-        return FoundInstance(prediction=_prediction(row), record=found)
+        if found.input is None or found.output is None:
+            raise RecordErased(record_id, found.erasures)
+        return FoundInstance(
+            prediction=_prediction(row), record=found, input=found.input, output=found.output
+        )
 
     def record(self, record_id: UUID, client_id: str | None = None) -> FoundRecord:
         """Return one record of any kind.
@@ -153,16 +162,18 @@ class Lookups:
         """
         query = (
             select(*_RECORD, payload.c.input, payload.c.output, payload.c.actor, payload.c.meta)
-            .join(payload, payload.c.record_id == record.c.id)
+            .outerjoin(payload, payload.c.record_id == record.c.id)
             .where(record.c.id == record_id)
         )
         if client_id is not None:
             query = query.where(record.c.client_id == (client_id if is_storable(client_id) else ""))
         with reading(self._engine) as connection:
             row = connection.execute(query).mappings().one_or_none()
-        if row is None:
+            erasures = () if row is None else erasures_of(connection, row["idx"])
+        if row is None or (row["input"] is None and not erasures):
             raise RecordNotFound(str(record_id))
-        return FoundRecord(**{**row, "kind": Kind(row["kind"])})
+        gone = dict.fromkeys(name for each in erasures for name in each.fields)
+        return FoundRecord(**{**row, **gone, "kind": Kind(row["kind"]), "erasures": erasures})
 
 
 def _texts(wanted: Filter) -> list[str]:
@@ -187,4 +198,5 @@ def _prediction(row: Row[Any]) -> FoundPrediction:
         label=row.label,
         score=row.score,
         has_outcome=row.outcome_idx is not None,
+        is_erased=row.is_erased,
     )

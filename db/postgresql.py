@@ -12,6 +12,7 @@ from db.engine import Inserter, StorageRefused
 
 _SPELLING: Dialect = postgresql()  # type: ignore[no-untyped-call]  # SQLAlchemy gives no type; bigint, uuid, …
 _GRACE_S = 1.0  # the server's own timeouts speak first: their errors leave the connection usable
+_VACUUMED = ("payload", "prediction", "record", "erased", "hold")
 _READERS = 4  # connections per process: doors are several, and PostgreSQL's are dear
 
 # A setting of None is only read back: it belongs to the server.
@@ -60,6 +61,35 @@ def reader(url: URL, deadline_s: float) -> Engine:
 
 def harden(engine: Engine) -> None:
     """Do nothing: a later commit that waited for the disk and the standby covers every commit before it."""
+
+
+def scrub(_engine: Engine) -> bool:
+    """Do nothing: rows that were erased leave the files with `vacuum`, which the pen's role may not do."""
+    return True
+
+
+def vacuum(engine: Engine) -> None:
+    """Write the tables anew that content is erased from; a plain VACUUM leaves old bytes in the pages."""
+    with engine.connect() as connection:
+        raw: psycopg.Connection[Any] = connection.connection.driver_connection  # type: ignore[assignment]  # SQLAlchemy does not know which
+        said: list[str] = []
+        note = lambda notice: said.append(f"{notice.message_primary}")  # noqa: E731  # removed again by identity
+        raw.add_notice_handler(note)
+        raw.autocommit = True
+        try:
+            for table in _VACUUMED:
+                raw.execute(f"VACUUM FULL {table}".encode())
+            raw.execute("CHECKPOINT")
+        except psycopg.Error as error:
+            raise DBAPIError.instance(
+                "VACUUM", None, error, psycopg.Error, dialect=connection.dialect
+            ) from error
+        finally:
+            raw.remove_notice_handler(note)
+            connection.invalidate()
+    if said:
+        cure = "run it with the DATABASE_URL of the tables' owner, as migrate is"
+        raise StorageRefused("vacuum", said[0], cure)
 
 
 def inserter(table: Table, columns: Sequence[str]) -> Inserter:

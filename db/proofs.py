@@ -12,6 +12,7 @@ from sqlalchemy import Connection, Engine, select
 
 from db import tiles
 from db.engine import is_storable, reading
+from db.erased import RecordErased, erasures_of
 from db.lookups import RecordNotFound
 from db.notes import Checkpoint
 from db.records import salts
@@ -49,9 +50,13 @@ class Proofs:
         Raises:
             RecordNotFound: there is none, or, where `client_id` is given, it is another client's.
             NotProvable: it is so new that no checkpoint covers it.
+            RecordErased: what would open request or answer is gone; a receipt that somebody kept still holds.
         """
         with reading(self._engine) as connection:
             index, leaf, secret = _find(connection, record_id, client_id)
+            opened = {} if secret is None else salts(secret)
+            if not opened.keys() >= {"input", "output"}:
+                raise _gone(connection, record_id, index)
             signed = _newest(connection)
             newest = Checkpoint.parse(signed.partition(b"\n\n")[0] + b"\n") if signed else None
             if newest is None or newest.size <= index:
@@ -59,7 +64,6 @@ class Proofs:
             hashes = inclusion_proof(index, newest.size, from_tiles(tiles.reader(connection)))
         # A database that was changed behind our back gets an error into the log, its caller no false receipt.
         verify_inclusion(leaf_hash(leaf), index, newest.size, hashes, newest.root)
-        opened = salts(secret)
         return ProvenRecord(
             index=index,
             leaf=leaf,
@@ -85,10 +89,10 @@ class Proofs:
             return consistency_proof(older, newer, from_tiles(tiles.reader(connection)))
 
 
-def _find(connection: Connection, record_id: UUID, client_id: str | None) -> tuple[int, bytes, bytes]:
+def _find(connection: Connection, record_id: UUID, client_id: str | None) -> tuple[int, bytes, bytes | None]:
     query = (
         select(record.c.idx, record.c.leaf, payload.c.secret)
-        .join(payload, payload.c.record_id == record.c.id)
+        .outerjoin(payload, payload.c.record_id == record.c.id)
         .where(record.c.id == record_id)
     )
     if client_id is not None:
@@ -97,6 +101,11 @@ def _find(connection: Connection, record_id: UUID, client_id: str | None) -> tup
     if found is None:
         raise RecordNotFound(str(record_id))
     return found.idx, found.leaf, found.secret
+
+
+def _gone(connection: Connection, record_id: UUID, index: int) -> LookupError:
+    erasures = erasures_of(connection, index)
+    return RecordErased(record_id, erasures) if erasures else RecordNotFound(str(record_id))
 
 
 def _newest(connection: Connection) -> bytes:

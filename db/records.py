@@ -7,7 +7,7 @@ commitments, each under a salt of its own, that nobody can open without the reco
 
 import os
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 from hmac import digest as hmac
@@ -20,6 +20,7 @@ _LEAF = struct.Struct(
     ">BBH16sq32s32s32s32s32s32s"
 )  # big-endian, no padding; a golden vector holds it in place
 _NOTHING = bytes(32)
+EVERYTHING = (1 << len(COMMITTED)) - 1  # all committed fields, as bits
 
 
 class LeafRefused(Exception):
@@ -32,6 +33,8 @@ class Kind(IntEnum):
     PREDICTION = 1
     CLIENT = 2
     MODEL = 3
+    ERASURE = 5
+    HOLD = 6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,8 +114,34 @@ class Appended:
 
 
 def salts(secret: bytes) -> dict[str, bytes]:
-    """Derive the salt of each commitment; one can be handed out without opening the others."""
+    """Derive the salt of each commitment; one can be handed out without opening the others.
+
+    Where something was erased, the secret is gone and `kept` stands in its place: then only what is left has a salt.
+    """
+    if len(secret) == len(COMMITTED) * SECRET_BYTES:
+        parts = (secret[at : at + SECRET_BYTES] for at in range(0, len(secret), SECRET_BYTES))
+        return {name: part for name, part in zip(COMMITTED, parts, strict=True) if part != _NOTHING}
     return {name: hmac(secret, b"salt:" + name.encode(), "sha256") for name in COMMITTED}
+
+
+def kept(secret: bytes, erased: int) -> bytes:
+    """Write what opens the remaining commitments and nothing else: the salts in their order, zeros for the erased.
+
+    A salt cannot be led back to the secret, so whoever has these cannot make the erased ones.
+    """
+    left = salts(secret)
+    gone = fields(erased)
+    return b"".join(_NOTHING if name in gone else left.get(name, _NOTHING) for name in COMMITTED)
+
+
+def mask(names: Iterable[str]) -> int:
+    """Write a set of committed fields as bits: input 1, output 2, actor 4, meta 8; stored for ever."""
+    return sum(1 << COMMITTED.index(name) for name in set(names))
+
+
+def fields(bits: int) -> tuple[str, ...]:
+    """Read what `mask` wrote, in the order of COMMITTED."""
+    return tuple(name for at, name in enumerate(COMMITTED) if bits >> at & 1)
 
 
 def commitment(salt: bytes, name: str, content: bytes) -> bytes:

@@ -22,6 +22,7 @@ _PEN = (
     ("wal_autocheckpoint", "8000", 8000),  # pages, 32 MB: hot pages are copied once per 8000, not per 1000
     ("cache_size", "-65536", -65536),  # KiB: the right edges of all indexes stay in memory
     ("trusted_schema", "OFF", 0),  # functions planted in the schema are not run
+    ("secure_delete", "ON", 1),  # erased content is overwritten, not only let go of
     *([("fullfsync", "ON", 1)] if sys.platform == "darwin" else []),  # fsync alone leaves data in the drive
 )
 _READER = (
@@ -29,6 +30,7 @@ _READER = (
     ("trusted_schema", "OFF", 0),
 )
 _COPY = "PRAGMA wal_checkpoint(FULL)"
+_SCRUB_MS = 50  # how long the pen waits for readers to let go of the WAL
 _READERS = 8  # connections per process: a lookup takes milliseconds, more would only queue on the disk
 
 
@@ -101,6 +103,38 @@ def harden(engine: Engine) -> None:
         raise OperationalError(_COPY, None, error) from error
     if busy or frames != copied:
         raise OperationalError(_COPY, None, sqlite3.OperationalError("a reader is in the way"))
+
+
+def scrub(engine: Engine) -> bool:
+    """Copy the WAL into the file and empty it: until then it has pages from before an erasure.
+
+    A reader in the middle of a long read is in the way, and not waited for: the pen has others to serve.
+    """
+    with engine.connect() as connection:
+        cursor = connection.connection.cursor()
+        (patience_ms,) = cursor.execute("PRAGMA busy_timeout").fetchone()
+        try:
+            cursor.execute(f"PRAGMA busy_timeout = {_SCRUB_MS}")
+            (is_busy, *_) = cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            cursor.execute(f"PRAGMA busy_timeout = {patience_ms}")
+        except sqlite3.Error as error:
+            connection.invalidate()
+            raise OperationalError("PRAGMA wal_checkpoint(TRUNCATE)", None, error) from error
+    return not is_busy
+
+
+def vacuum(engine: Engine) -> None:
+    """Write the whole file anew: pages that were split long ago may still have copies of what was in them."""
+    with engine.connect() as connection:
+        try:
+            cursor = connection.connection.cursor()
+            cursor.execute("VACUUM")
+            (is_busy, *_) = cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        except sqlite3.Error as error:
+            connection.invalidate()
+            raise OperationalError("VACUUM", None, error) from error
+    if is_busy:
+        raise StorageRefused("wal_checkpoint", "busy", "somebody reads the database: ask again later")
 
 
 def inserter(table: Table, columns: Sequence[str]) -> Inserter:

@@ -94,9 +94,37 @@ payload = Table(
     Column("output", LargeBinary, nullable=False),
     Column("actor", LargeBinary, nullable=False),
     Column("meta", LargeBinary, nullable=False),
-    Column(
-        "secret", LargeBinary(32), nullable=False
-    ),  # opens the leaf's commitments; erased with its payload
+    # Opens the leaf's commitments; where a field was erased, the salts that are left (db/records.py, `kept`). What was
+    # erased is empty here; where all was, the row is gone.
+    Column("secret", LargeBinary, nullable=False),
+)
+
+erased = (
+    Table(  # what is gone, and which record of an erasure says so; compared with that record by verification
+        "erased",
+        metadata,
+        Column("idx", BigInteger, primary_key=True, autoincrement=False),
+        Column("erasure_idx", BigInteger, primary_key=True, autoincrement=False),
+        Column(
+            "fields", SmallInteger, nullable=False
+        ),  # bits (db/records.py, `mask`); no bit twice for one record
+        Index("erased_by_erasure", "erasure_idx", "idx"),
+        sqlite_with_rowid=False,
+    )
+)
+
+hold = Table(  # what must not be erased; derived from the records of holds, exactly one of the four targets is given
+    "hold",
+    metadata,
+    Column("id", RecordId, primary_key=True),  # of the record that began it
+    Column("record_id", RecordId),
+    Column("reference", LargeBinary),  # a keyed hash (db/holds.py): a hold outlives what it is about
+    Column("client_id", Text),
+    Column("model", Text),
+    Column("reason", Text, nullable=False),
+    Column("created_at_us", BigInteger, nullable=False),
+    Column("until_us", BigInteger),
+    Column("lifted_at_us", BigInteger),
 )
 
 tile = (

@@ -20,13 +20,14 @@ from sqlalchemy import (
     Select,
     Subquery,
     and_,
+    exists,
     func,
     literal,
     select,
     tuple_,
 )
 
-from db.tables import head, prediction, record
+from db.tables import erased, head, prediction, record
 
 if TYPE_CHECKING:
     from db.lookups import Filter
@@ -35,6 +36,8 @@ _RARE = 20_000  # index entries: counted in 2 ms, collected and sorted in 15
 _FEW = 32  # clients of a search across all of them: one walk each, about a millisecond
 _VALUES = (("reference",), ("label",), ("model", "version"))  # that have an index, the most telling first
 _HIDDEN = frozenset({"reference", "label", "model", "version", "score"})
+
+IS_ERASED = exists().where(erased.c.idx == prediction.c.idx).label("is_erased")  # of one row of a page
 
 Span = tuple[int | None, tuple[int, int] | None]  # idx above, (idx, position) below; both ends excluded
 
@@ -112,7 +115,7 @@ def page(connection: Connection, wanted: Filter, within: Span, limit: int) -> Se
     if below is not None:  # one upper bound only: given two, SQLite takes a worse index
         entries = entries.where(tuple_(c.idx, c.position) < tuple_(literal(below[0]), literal(below[1])))
     found = entries.order_by(c.idx.desc(), c.position.desc()).limit(limit).subquery()
-    rows = select(prediction, record.c.id).select_from(found).join(prediction, _same(found))
+    rows = select(prediction, record.c.id, IS_ERASED).select_from(found).join(prediction, _same(found))
     rows = rows.join(record, record.c.idx == found.c.idx)
     return connection.execute(rows.order_by(found.c.idx.desc(), found.c.position.desc())).all()
 

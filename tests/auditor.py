@@ -13,6 +13,7 @@ import hmac
 import json
 import sqlite3
 import struct
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from uuid import UUID
 import psycopg
 from psycopg.rows import dict_row
 
+from tests.auditor_erasures import Erasures, salts
 from tests.vectors.slow import Slow
 
 Row = dict[str, Any]
@@ -49,17 +51,26 @@ def audit(url: str, seen: Mapping[str, bytes] | None = None) -> list[Finding]:
         records = select("SELECT * FROM record ORDER BY idx")
         payloads = {_uuid(row["record_id"]): row for row in select("SELECT * FROM payload")}
         predictions = select("SELECT * FROM prediction ORDER BY idx, position")
+        erasures = Erasures(records, payloads, select("SELECT * FROM erased"))
         leaves = Slow([_raw(row["leaf"]) for row in records])
         return [
             *_order(select("SELECT * FROM head"), records),
-            *_pairs(records, payloads),
-            *_columns(records, payloads),
-            *_index(records, payloads, predictions),
-            *_answered(records, payloads, seen or {}),
-            *_leaves(records, payloads),
+            *(Finding(*each) for each in erasures.check(records, predictions)),
+            *_pairs(records, payloads, erasures),
+            *_readable(_columns(records, payloads, erasures)),
+            *_readable(_index(records, payloads, predictions, erasures)),
+            *_answered(records, payloads, seen or {}, erasures),
+            *_leaves(records, payloads, erasures),
             *_tree(leaves, select("SELECT * FROM head"), select("SELECT * FROM note ORDER BY size")),
             *_tiles(leaves, select("SELECT * FROM tile ORDER BY level, idx")),
         ]
+
+
+def _readable(findings: Iterator[Finding]) -> Iterator[Finding]:
+    try:
+        yield from findings
+    except (ValueError, KeyError) as broken:
+        yield Finding("payload", f"cannot be read: {broken}")
 
 
 @contextmanager
@@ -100,26 +111,29 @@ def _order(heads: list[Row], records: list[Row]) -> Iterator[Finding]:
         yield Finding("head", f"is {heads}, the records say {expected}")
 
 
-def _pairs(records: list[Row], payloads: Mapping[UUID, Row]) -> Iterator[Finding]:
-    """Every record has its payload, every payload its record."""
+def _pairs(records: list[Row], payloads: Mapping[UUID, Row], erasures: Erasures) -> Iterator[Finding]:
+    """Every record has its payload unless all of it was erased, every payload its record."""
     ids = {_uuid(row["id"]) for row in records}
-    for missing in sorted(ids - payloads.keys()):
+    gone = {_uuid(row["id"]) for row in records if erasures.of(row["idx"]) == set(_COMMITTED)}
+    for present in sorted(gone & payloads.keys()):
+        yield Finding(f"record {present}", "was erased, and has a payload")
+    for missing in sorted(ids - payloads.keys() - gone):
         yield Finding(f"record {missing}", "has no payload")
     for stray in sorted(payloads.keys() - ids):
         yield Finding(f"payload {stray}", "has no record")
 
 
-def _columns(records: list[Row], payloads: Mapping[UUID, Row]) -> Iterator[Finding]:
+def _columns(records: list[Row], payloads: Mapping[UUID, Row], erasures: Erasures) -> Iterator[Finding]:
     """What the columns say, the bytes say too."""
     for row in records:
-        payload = payloads.get(_uuid(row["id"]))
-        if payload is None:
+        payload, gone = payloads.get(_uuid(row["id"]), {}), erasures.of(row["idx"])
+        if not payload and "actor" not in gone:
             continue
-        said = {"client_id": json.loads(payload["actor"]).get("client_id")}
-        made_by = json.loads(payload["meta"]).get("made_by", {})
+        said = {"client_id": "" if "actor" in gone else json.loads(payload["actor"]).get("client_id")}
+        made_by = {} if "meta" in gone else json.loads(payload["meta"]).get("made_by", {})
         if "digest" in made_by:
             said["digest"] = bytes.fromhex(made_by["digest"])
-        if _is_answer(row):
+        if _is_answer(row) and "output" not in gone:
             output = json.loads(payload["output"])
             said |= {"id": UUID(output["record"]), "model": output["model"], "version": output["version"]}
             ids = [answer["id"] for answer in output["predictions"]]
@@ -133,13 +147,18 @@ def _columns(records: list[Row], payloads: Mapping[UUID, Row]) -> Iterator[Findi
                 )
 
 
-def _index(records: list[Row], payloads: Mapping[UUID, Row], predictions: list[Row]) -> Iterator[Finding]:
-    """The rows that lookups read are exactly those that the payloads give."""
+def _index(
+    records: list[Row], payloads: Mapping[UUID, Row], predictions: list[Row], erasures: Erasures
+) -> Iterator[Finding]:
+    """The rows that lookups read are exactly those that the payloads give, with nothing of what was erased."""
+    count = Counter(row["idx"] for row in predictions)
     expected = {
         (row["idx"], position): derived
         for row in records
-        if _is_answer(row) and _uuid(row["id"]) in payloads
-        for position, derived in enumerate(_derive(row, payloads[_uuid(row["id"])]))
+        if _is_answer(row) and (erasures.of(row["idx"]) or _uuid(row["id"]) in payloads)
+        for position, derived in enumerate(
+            _derive(row, payloads.get(_uuid(row["id"]), {}), erasures.of(row["idx"]), count[row["idx"]])
+        )
     }
     stored = {(row.pop("idx"), row.pop("position")): row for row in predictions}
     for place in sorted(expected.keys() | stored.keys()):
@@ -153,18 +172,20 @@ def _index(records: list[Row], payloads: Mapping[UUID, Row], predictions: list[R
                 yield Finding(where, f"{name} is {have[name]!r}, the payload says {value!r}")
 
 
-def _derive(record: Row, payload: Row) -> Iterator[Row]:
-    """Read the rows off the exact bytes that went in and came out."""
-    instances = json.loads(payload["input"])["instances"]
-    answers = json.loads(payload["output"])["predictions"]
+def _derive(record: Row, payload: Row, gone: set[str], count: int) -> Iterator[Row]:
+    """Read the rows off the exact bytes that went in and came out, as far as they are there."""
+    instances = None if "input" in gone else json.loads(payload["input"])["instances"]
+    answers = None if "output" in gone else json.loads(payload["output"])["predictions"]
     same = {name: record[name] for name in ("client_id", "model", "version", "observed_at_us")}
-    for position in range(max(len(instances), len(answers))):
-        answer = answers[position] if position < len(answers) else {}
-        asked = instances[position].get("reference") if position < len(instances) else "no such instance"
+    lengths = [len(each) for each in (instances, answers) if each is not None]
+    for position in range(max(lengths, default=count)):
+        answer = answers[position] if answers and position < len(answers) else {}
+        asked = instances[position].get("reference") if instances and position < len(instances) else None
         reference = answer.get("reference")
+        agrees = reference == asked or gone
         yield {
             **same,
-            "reference": reference if reference == asked else f"asked {asked!r}, answered {reference!r}",
+            "reference": asked if agrees else f"asked {asked!r}, answered {reference!r}",
             "label": answer.get("label"),
             "score": _score(answer),
         }
@@ -181,37 +202,50 @@ def _score(answer: Row) -> float | None:
 
 
 def _answered(
-    records: list[Row], payloads: Mapping[UUID, Row], seen: Mapping[str, bytes]
+    records: list[Row], payloads: Mapping[UUID, Row], seen: Mapping[str, bytes], erasures: Erasures
 ) -> Iterator[Finding]:
-    """Whatever a caller was answered is on record once, byte for byte."""
+    """Whatever a caller was answered is on record once, byte for byte, unless it was erased."""
+    gone = {_uuid(row["id"]) for row in records if "output" in erasures.of(row["idx"])}
     count: dict[UUID, int] = {}
     for row in records:
         count[_uuid(row["id"])] = count.get(_uuid(row["id"]), 0) + 1
     for record_id, body in seen.items():
         record = UUID(record_id)
+        if count.get(record, 0) == 1 and record in gone:
+            continue
         if count.get(record, 0) != 1 or record not in payloads:
             yield Finding(f"record {record}", f"was answered, and is stored {count.get(record, 0)} times")
         elif bytes(payloads[record]["output"]) != body:
             yield Finding(f"record {record}", "was answered with other bytes than are stored")
 
 
-def _leaves(records: list[Row], payloads: Mapping[UUID, Row]) -> Iterator[Finding]:
-    """Every leaf is what its columns and payload make under its secret; nothing else knows its runtime's digest."""
+def _leaves(records: list[Row], payloads: Mapping[UUID, Row], erasures: Erasures) -> Iterator[Finding]:
+    """Every leaf is what its columns and payload make under its secret; nothing else knows its runtime's digest.
+
+    The commitments to what was erased stand in the leaf alone, and nothing may be there that opens them.
+    """
     for row in records:
-        payload = payloads.get(_uuid(row["id"]))
-        if payload is None:
-            continue
-        leaf, secret = _raw(row["leaf"]), _raw(payload["secret"])
-        committed = (_commitment(secret, each, _raw(payload[each])) for each in _COMMITTED)
+        leaf, gone = _raw(row["leaf"]), erasures.of(row["idx"])
+        payload = payloads.get(_uuid(row["id"]), dict.fromkeys((*_COMMITTED, "secret"), b""))
+        opened = salts(_raw(payload["secret"]), gone)
+        committed = (
+            _commitment(opened[each], each, _raw(payload[each]))
+            if each in opened
+            else leaf[start : start + 32]
+            for each, start in zip(_COMMITTED, range(92, 220, 32), strict=True)
+        )
         head = struct.pack(
             ">BBH16sq", 1, row["kind"], row["status"], _uuid(row["id"]).bytes, row["observed_at_us"]
         )
         if leaf != b"".join((head, row["digest"] or bytes(32), leaf[60:92], *committed)):
             yield Finding(f"record {row['idx']}", "has a leaf that columns and payload do not give")
+        if any(_raw(payload[each]) for each in gone) or opened.keys() & gone or len(opened) + len(gone) != 4:
+            yield Finding(
+                f"record {row['idx']}", f"still has something of {sorted(gone)}, or opens too little"
+            )
 
 
-def _commitment(secret: bytes, name: str, content: bytes) -> bytes:
-    salt = hmac.new(secret, b"salt:" + name.encode(), hashlib.sha256).digest()
+def _commitment(salt: bytes, name: str, content: bytes) -> bytes:
     return hmac.new(salt, name.encode() + b"/v1" + content, hashlib.sha256).digest()
 
 

@@ -17,7 +17,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy import Connection
 
-from db import clients, versions
+from db import clients, holds, versions
 from db.audit import audit
 from db.auditing import Anchor, Verdict
 from db.engine import open_pen, open_reader
@@ -25,6 +25,8 @@ from db.ledger import Ledger
 from db.notes import Checkpoint, Signer, VerifierKey, sign
 from db.records import Kind, Record, new_id
 from db.tree import Frontier, Growth, leaf_hash
+from tests import changing
+from tests.changing import erasing
 from tests.ledgers import NOON_US, SEAL, fresh, predicted
 from tests.postgres import name_of, plain
 
@@ -32,6 +34,15 @@ KEY: VerifierKey = SEAL.signer.key()
 NOTED = (
     12  # after each of the first records there is a note, so that a changed one among them is named exactly
 )
+GONE: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("hold.add", {"select": {"reference": "r-50"}, "reason": "case 7", "until": "2030-01-01T00:00:00Z"}),
+    ("hold.add", {"select": {"client": "nobody-1"}, "reason": "case 8"}),
+    ("hold.add", {"select": {"model": "nothing"}, "reason": "case 9"}),
+    ("erasure.add", erasing(reference="r-100")),
+    ("erasure.add", erasing(reference="r-101") | {"fields": ["input", "output", "actor", "meta"]}),
+    ("erasure.add", erasing(reference="r-102") | {"fields": ["output"]}),
+)
+LET_GO = len(GONE) + 1  # the last records but one: the above, and the first hold is lifted
 SIZE = 300  # one full tile of leaves, and the next level begun
 
 
@@ -186,12 +197,30 @@ def _make(url: str) -> Rigged:
         for number in range(NOTED - len(_changes())):
             ledger.append([answered(f"r-{number}")])
             ledger.note()
-        for start in range(NOTED, SIZE, 48):
-            ledger.append([answered(f"r-{number}") for number in range(start, min(start + 48, SIZE))])
+        end = SIZE - LET_GO - 1
+        for start in range(NOTED, end, 48):
+            stop = min(start + 48, end)
+            ledger.append([answered(f"r-{number}") for number in range(start, stop)])
             ledger.note()
+        _let_go(ledger, url)
+        ledger.append([answered("r-last")])
+        ledger.note()
     finally:
         pen.dispose()
     return Rigged(url, tuple(notes[-1:]))
+
+
+def _let_go(ledger: Ledger, url: str) -> None:
+    """Hold something, lift a hold, and erase what GONE says."""
+    reader = open_reader(url)
+    try:
+        for at_us, (name, args) in enumerate(GONE, NOON_US + 10):
+            done = changing.change(ledger, reader, name, args, at_us)
+            assert done.record is not None
+        (hold, *_) = holds.listing(reader)
+        changing.change(ledger, reader, "hold.lift", {"hold": str(hold.id), "reason": "over"}, NOON_US + 20)
+    finally:
+        reader.dispose()
 
 
 def _changes() -> list[tuple[Record, Callable[[Connection], None]]]:
@@ -258,4 +287,6 @@ def another(value: Any, declared: str) -> Any:
             return value + "x"
         case int() | float():
             return value + 1000
-    return {"blob": bytes(31) + b"\1", "bytea": bytes(31) + b"\1", "text": "x"}.get(declared.lower(), 7)
+    return {"blob": bytes(31) + b"\1", "bytea": bytes(31) + b"\1", "text": "x", "uuid": UUID(int=7)}.get(
+        declared.lower(), 7
+    )

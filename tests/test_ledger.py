@@ -10,7 +10,7 @@ from api.commands.verify import NOT_ANCHORED, TAMPERED, VERIFIED, exit_code
 from db.auditing import Cause, Verdict
 from db.records import commitment, salts
 from tests.ledgers import DATABASES, SEAL
-from tests.tampering import NOTED, SIZE, Copies, Rigged, another, signed_by_another
+from tests.tampering import LET_GO, NOTED, SIZE, Copies, Rigged, another, signed_by_another
 
 VICTIM = 8  # a prediction with a note before and after it
 NOT_FOUND = {
@@ -63,9 +63,9 @@ def test_a_sound_ledger_is_verified(rigged: Rigged) -> None:
     verdict = rigged.audit()
 
     assert (exit_code(verdict), verdict.findings) == (VERIFIED, ())
-    assert (verdict.size, verdict.records, verdict.payloads) == (SIZE, SIZE, SIZE)
+    assert (verdict.size, verdict.records, verdict.payloads) == (SIZE, SIZE, SIZE - 1)
     assert (verdict.signed, verdict.anchored, verdict.anchors) == (SIZE, SIZE, {"outside": 1})
-    assert verdict.predictions == 2 * (SIZE - 6)
+    assert (verdict.predictions, verdict.erased) == (2 * (SIZE - 6 - LET_GO), 3)
     assert verdict.root == rigged.value("SELECT root FROM head")
 
 
@@ -166,7 +166,7 @@ def test_a_deleted_group_is_found(rigged: Rigged) -> None:
 
 
 def test_a_deleted_payload_is_found(rigged: Rigged) -> None:
-    """T4: a payload may only be missing if its erasure is on record, and there is no erasure yet."""
+    """T4: a payload may only be missing if its erasure is on record (E2)."""
     rigged.run(f"DELETE FROM payload WHERE record_id = (SELECT id FROM record WHERE idx = {VICTIM})")
 
     assert first(rigged.audit()) == (VICTIM, Cause.PAYLOAD)

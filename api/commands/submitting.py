@@ -12,9 +12,9 @@ import orjson
 
 from api import asking
 from api.engine import changes, pen
-from api.engine.changes import Change, ChangeRefused
 from api.engine.loading import Loading
 from api.engine.opening import opened
+from api.engine.plans import Change, ChangeRefused, Sources
 from api.engine.roster import Roster
 from api.settings import Settings
 from db import migrate
@@ -54,8 +54,13 @@ def _by_hand(settings: Settings, name: str, args: Mapping[str, Any]) -> dict[str
     try:
         with opened(settings) as ledger:
             change = Change(name=name, args=args, actor=_actor(), now_us=time.time_ns() // 1000)
-            plan = changes.plan(change, Roster(reader).read(), Loading(settings.store))
-            done = changes.perform(ledger, change, plan)
+            sources = Sources(
+                table=Roster(reader).read(),
+                loading=Loading(settings.store),
+                reader=reader,
+                hold_key=ledger.hold_key,
+            )
+            done = changes.perform(ledger, change, changes.plan(change, sources))
             ledger.note()
             return done.result
     finally:

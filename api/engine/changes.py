@@ -8,66 +8,43 @@ record.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from api import receipts
+from api.engine import erasing, holding
 from api.engine.loading import Loading, NoArtefact
+from api.engine.plans import Change, ChangeRefused, Done, Plan, Sources
 from api.engine.roster import CHAMPION, Table
 from db import clients, versions
+from db.erasure import ErasureStale
+from db.holds import HoldNotFound
 from db.records import Kind, Record, new_id
 
 if TYPE_CHECKING:
     from db.ledger import Ledger
 
 
-class ChangeRefused(Exception):
-    """The change cannot be made; `slug` names the problem that says so over HTTP."""
-
-    def __init__(self, slug: str, detail: str) -> None:
-        super().__init__(detail)
-        self.slug, self.detail = slug, detail
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Change:
-    """What is asked for, by whom and when."""
-
-    name: str
-    args: Mapping[str, Any]
-    actor: Mapping[str, Any]
-    now_us: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """A change that looks possible; without `apply` nothing would change, and nothing is recorded."""
-
-    kind: Kind
-    result: dict[str, Any]
-    apply: Callable[[Any], None] | None
-    secret: str | None = None
-    model: str | None = None
-    version: str | None = None
-    digest: str | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Done:
-    """What a change answers; `record` is absent where nothing had to change."""
-
-    record: str | None
-    result: dict[str, Any]
-
-
-def plan(change: Change, table: Table, loading: Loading) -> Plan:
+def plan(change: Change, sources: Sources) -> Plan:
     """Work out a change before the pen is needed; may take a second, where a model must prove that it loads.
 
     Raises:
         ChangeRefused: it cannot be made as things are.
     """
+    match change.name.partition(".")[0]:
+        case "client":
+            return _plan_client(change)
+        case "model":
+            return _plan_model(change, sources.table, sources.loading)
+        case "erasure":
+            return erasing.plan(change, sources)
+        case "hold":
+            return holding.plan(change, sources)
+    raise ChangeRefused("validation", f"there is no change {change.name!r}")
+
+
+def _plan_client(change: Change) -> Plan:
     match change.name:
         case "client.add":
             return _add_client(change)
@@ -75,6 +52,11 @@ def plan(change: Change, table: Table, loading: Loading) -> Plan:
             return _disable_client(change)
         case "client.rotate":
             return _rotate_client(change)
+    raise ChangeRefused("validation", f"there is no change {change.name!r}")
+
+
+def _plan_model(change: Change, table: Table, loading: Loading) -> Plan:
+    match change.name:
         case "model.register":
             return _register(change, table, loading)
         case "model.promote":
@@ -95,18 +77,26 @@ def perform(ledger: Ledger, change: Change, planned: Plan) -> Done:
         return Done(record=None, result=planned.result)
     record = _record(change, planned)
     try:
-        ledger.change(record, planned.apply)
-    except (clients.ClientNotFound, versions.VersionNotFound, versions.AliasNotFound) as refused:
+        appended = ledger.change(record, planned.apply, planned.then)
+    except ErasureStale as stale:
+        raise ChangeRefused("moved", str(stale)) from stale
+    except (
+        HoldNotFound,
+        clients.ClientNotFound,
+        versions.VersionNotFound,
+        versions.AliasNotFound,
+    ) as refused:
         raise ChangeRefused("not-found", str(refused)) from refused
     except versions.VersionTaken as refused:
         raise ChangeRefused("validation", str(refused)) from refused
     secret = {} if planned.secret is None else {"client_secret": planned.secret}
-    return Done(record=str(record.id), result=planned.result | secret)
+    receipt = receipts.header(appended.receipts[0])
+    return Done(record=str(record.id), result=planned.result | secret, receipt=receipt)
 
 
 def _record(change: Change, planned: Plan) -> Record:
     return Record(
-        id=new_id(change.now_us),
+        id=planned.id or new_id(change.now_us),
         kind=planned.kind,
         observed_at_us=change.now_us,
         client_id=str(change.actor["client_id"]),
@@ -114,7 +104,9 @@ def _record(change: Change, planned: Plan) -> Record:
         version=planned.version,
         digest=None if planned.digest is None else bytes.fromhex(planned.digest),
         status=200,
-        input=orjson.dumps({"change": change.name, "args": dict(change.args)}),
+        input=orjson.dumps(
+            {"change": change.name, "args": dict(change.args if planned.said is None else planned.said)}
+        ),
         output=orjson.dumps(planned.result),
         actor=orjson.dumps(dict(change.actor)),
         meta=orjson.dumps({"changed_at_us": time.time_ns() // 1000}),

@@ -20,11 +20,11 @@ import structlog
 from api import wire
 from api.engine import changes, desk
 from api.engine.batching import Lane
-from api.engine.changes import Change, ChangeRefused, Done
 from api.engine.committing import Committer
 from api.engine.desk import Desk, Request
 from api.engine.lanes import Lanes
 from api.engine.loading import Loading
+from api.engine.plans import Change, ChangeRefused, Done, Plan, Sources
 from api.engine.roster import CHAMPION, Roster
 from api.settings import Settings
 from db.engine import StorageUnavailable
@@ -44,7 +44,7 @@ class Engine:
     """Everything between the socket and the ledger; `clock` gives microseconds since 1970, UTC."""
 
     def __init__(self, settings: Settings, ledger: Ledger, roster: Roster, clock: Callable[[], int]) -> None:
-        self._settings, self._roster, self._clock = settings, roster, clock
+        self._settings, self._ledger, self._roster, self._clock = settings, ledger, roster, clock
         self._desk = Desk(most_requests=settings.queue_requests, most_bytes=settings.queue_bytes)
         self._loading = Loading(settings.store)
         self._committer = Committer(ledger, self._desk)
@@ -180,17 +180,26 @@ class Engine:
             head, body = desk.refusal("internal", "the change failed")
         else:
             head = {"status": 200, "record": done.record, "headers": {}}
+            head |= {"receipt": done.receipt} if done.receipt is not None else {}
             body = orjson.dumps(done.result)
         _reply(writer, frame, head, body)
 
     async def _perform(self, head: dict[str, Any]) -> Done:
         change = Change(name=head["name"], args=head["args"], actor=head["actor"], now_us=self._clock())
-        # Planning may load a model to see that it can be served; that must not keep the ledger's thread.
-        table = await asyncio.to_thread(self._roster.read)
-        plan = await asyncio.to_thread(changes.plan, change, table, self._loading)
+        # Planning may load a model or read a long way; that must not keep the ledger's thread.
+        plan = await asyncio.to_thread(self._plan, change)
         done = await self._committer.with_pen(lambda ledger: changes.perform(ledger, change, plan))
         await self._lanes.refresh()
         return done
+
+    def _plan(self, change: Change) -> Plan:
+        sources = Sources(
+            table=self._roster.read(),
+            loading=self._loading,
+            reader=self._roster.reader,
+            hold_key=self._ledger.hold_key,
+        )
+        return changes.plan(change, sources)
 
 
 def _end_tasks() -> None:

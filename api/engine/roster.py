@@ -42,15 +42,15 @@ class Roster:
     """The current table; `reader` is a database engine that cannot write."""
 
     def __init__(self, reader: Any) -> None:
-        self._reader = reader
+        self.reader = reader
         self._read_at = float("-inf")
         self.table = Table()
 
     def read(self) -> Table:
         """Read the database; blocks, so not for the event loop."""
         return Table(
-            versions={(each.model, each.version): each for each in versions.listing(self._reader)},
-            aliases={(each.model, each.alias): each for each in versions.aliases(self._reader)},
+            versions={(each.model, each.version): each for each in versions.listing(self.reader)},
+            aliases={(each.model, each.alias): each for each in versions.aliases(self.reader)},
         )
 
     async def refresh(self) -> None:

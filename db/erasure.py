@@ -1,0 +1,206 @@
+"""Erasure: first the record that says what goes, why and for whom, then it goes, in one transaction.
+
+The leaf of an erased record stays, so its place, the root and every receipt stay what they are; what opened its
+commitments is gone. Whoever erases names at most a batch of records at once, found before the pen is needed and looked
+at again under its lock. What the columns of an erased record say can no longer be read off its payload: the record of
+the erasure says it instead (`listed`), and verification holds the columns against that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, Engine, bindparam, delete, func, insert, select, update
+
+from db import holds
+from db.engine import reading
+from db.finding import Wanted, candidates
+from db.holds import Held
+from db.records import COMMITTED, EVERYTHING, Kind, fields, kept, mask
+from db.tables import erased, payload, prediction, record
+
+RECORDS, ROWS = 500, 20_000  # of one batch: what deleting takes milliseconds for, under the lock on `head`
+# What other records consist of is the ledger's own memory: who may call, what is served, what was erased and held.
+ERASABLE: Mapping[int, int] = {Kind.PREDICTION: EVERYTHING}
+_ANYWAY = mask(("actor", "meta"))
+
+
+class NotErasable(Exception):
+    """What was asked to be erased is part of the ledger's own memory."""
+
+
+class ErasureStale(Exception):
+    """Between looking and erasing something changed; look again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """One record of which something is to go: `fields` are the bits of what is there and asked for."""
+
+    idx: int
+    id: UUID
+    kind: int
+    fields: int
+    client_id: str
+    model: str | None
+    version: str | None
+    rows: int  # how many predictions it holds
+    holds: tuple[UUID, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """What one erasure can take on: what may go, what is held, and where the next one goes on (None: nowhere)."""
+
+    targets: tuple[Target, ...]
+    held: tuple[Target, ...]
+    following: int | None
+
+
+def find(engine: Engine, wanted: Wanted, key: bytes, now_us: int) -> Batch:
+    """Find the next records of which something can be erased; `key` is that of held references.
+
+    Raises:
+        RecordNotFound: the one record that was asked for does not exist.
+        NotErasable: it has to stay for the ledger to be understood.
+        StorageUnavailable, HoldKeyLost: nothing can be said.
+    """
+    with reading(engine) as connection:
+        places, following = candidates(connection, wanted, RECORDS)
+        if wanted.record_id is not None:
+            _refuse_protected(connection, places, wanted.fields)
+        found = _facts(connection, places, wanted.fields, key, now_us)
+    taken: list[Target] = []
+    rows = 0
+    for each in found:
+        rows += each.rows
+        if taken and rows > ROWS:
+            following = taken[-1].idx
+            break
+        taken.append(each)
+    return Batch(
+        targets=tuple(each for each in taken if not each.holds),
+        held=tuple(each for each in taken if each.holds),
+        following=following,
+    )
+
+
+def check(connection: Connection, targets: Sequence[Target], wanted: int, key: bytes, now_us: int) -> None:
+    """Look again, under the lock on `head`; raises ErasureStale where anything is not what was found."""
+    if _facts(connection, [each.idx for each in targets], wanted, key, now_us) != list(targets):
+        raise ErasureStale("what was to be erased changed meanwhile; ask again")
+
+
+def listed(targets: Iterable[Target]) -> list[dict[str, Any]]:
+    """Write what is erased as the record of the erasure keeps it: alike records together, their places as ranges.
+
+    No value of theirs is in it: model, version and the number of predictions are what their columns go on saying.
+    """
+
+    def alike(each: Target) -> tuple[int, str, str, int]:
+        return each.fields, each.model or "", each.version or "", each.rows
+
+    return [
+        {
+            "fields": fields(bits),
+            "model": model or None,
+            "version": version or None,
+            "predictions": rows,
+            "records": list(_ranges([each.idx for each in group])),
+        }
+        for (bits, model, version, rows), group in groupby(
+            sorted(targets, key=lambda each: (*alike(each), each.idx)), alike
+        )
+    ]
+
+
+def erase(connection: Connection, place: int, targets: Sequence[Target]) -> None:
+    """Let everything go that the erasure at this place, which is stored already, says is gone."""
+    rows = [{"idx": each.idx, "erasure_idx": place, "fields": each.fields} for each in targets]
+    if not rows:
+        return
+    connection.execute(insert(erased), rows)
+    _forget_payloads(connection, targets)
+    for bits, columns in (("input", ("reference",)), ("output", ("label", "score"))):
+        _forget(connection, prediction, _with(targets, bits), dict.fromkeys(columns))
+    for table in (prediction, record):
+        _forget(connection, table, _with(targets, "actor"), {"client_id": ""})
+
+
+def _facts(
+    connection: Connection, places: Sequence[int], wanted: int, key: bytes, now_us: int
+) -> list[Target]:
+    """Say of each of these records what could still be erased, leaving out those of which nothing can."""
+    c = record.c
+    gone = select(func.coalesce(func.sum(erased.c.fields), 0)).where(erased.c.idx == c.idx).scalar_subquery()
+    count = select(func.count()).where(prediction.c.idx == c.idx).scalar_subquery()
+    query = select(
+        c.idx, c.id, c.kind, c.client_id, c.model, c.version, gone.label("gone"), count.label("rows")
+    )
+    rows = connection.execute(query.where(c.idx.in_(places)).order_by(c.idx)).all()
+    held = holds.blocking(connection, [_held(row) for row in rows], key, now_us)
+    found = []
+    for row in rows:
+        left = wanted & ERASABLE.get(row.kind, _ANYWAY) & ~int(row.gone)
+        if left:
+            values = {
+                name: getattr(row, name) for name in ("idx", "id", "kind", "client_id", "model", "version")
+            }
+            found.append(Target(**values, fields=left, rows=row.rows, holds=held.get(row.idx, ())))
+    return found
+
+
+def _refuse_protected(connection: Connection, places: Sequence[int], wanted: int) -> None:
+    (kind,) = connection.scalars(select(record.c.kind).where(record.c.idx.in_(places)))
+    if protected := fields(wanted & ~ERASABLE.get(kind, _ANYWAY)):
+        raise NotErasable(
+            f"{' and '.join(protected)} of a record of kind {Kind(kind).name.lower()} are the ledger's own memory; "
+            "of such a record, actor and meta can be erased"
+        )
+
+
+def _held(row: Any) -> Held:
+    return Held(idx=row.idx, id=row.id, client_id=row.client_id, model=row.model)
+
+
+def _forget_payloads(connection: Connection, targets: Sequence[Target]) -> None:
+    """Empty what goes and keep the salts of what stays; a payload of which nothing stays is deleted."""
+    by_id = {each.id: each for each in targets}
+    found = connection.execute(
+        select(payload.c.record_id, payload.c.secret).where(payload.c.record_id.in_(by_id))
+    ).all()
+    emptied: dict[int, list[dict[str, Any]]] = {}
+    deleted = []
+    for record_id, secret in found:
+        bits = by_id[record_id].fields
+        left = kept(secret, bits)
+        if any(left):
+            emptied.setdefault(bits, []).append({"of": record_id, "left": left})
+        else:
+            deleted.append(record_id)
+    for bits, rows in emptied.items():
+        forget = update(payload).where(payload.c.record_id == bindparam("of"))
+        values = dict.fromkeys(fields(bits), b"")
+        connection.execute(forget.values(secret=bindparam("left"), **values), rows)
+    if deleted:
+        connection.execute(delete(payload).where(payload.c.record_id.in_(deleted)))
+
+
+def _forget(connection: Connection, table: Any, places: Sequence[int], values: Mapping[str, Any]) -> None:
+    if places:
+        connection.execute(update(table).where(table.c.idx.in_(places)).values(values))
+
+
+def _with(targets: Iterable[Target], name: str) -> list[int]:
+    return [each.idx for each in targets if each.fields >> COMMITTED.index(name) & 1]
+
+
+def _ranges(places: Sequence[int]) -> Iterator[list[int]]:
+    """Write ascending numbers as pairs of first and last."""
+    for _, run in groupby(enumerate(places), lambda pair: pair[1] - pair[0]):
+        numbers = [number for _, number in run]
+        yield [numbers[0], numbers[-1]]
