@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 from api.commands.administration import client, model
+from api.commands.key import key
 from api.commands.receipt import receipt
 from api.commands.verify import verify
 from api.settings import Settings, environment, table
@@ -42,6 +43,7 @@ def main() -> None:
 
 
 main.add_command(client)
+main.add_command(key)
 main.add_command(model)
 main.add_command(receipt)
 main.add_command(verify)

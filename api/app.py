@@ -14,13 +14,13 @@ from starlette.types import ASGIApp
 
 import db.clients
 import db.versions
-from api import contract, direct, keys, wire
+from api import authority, contract, direct, keys, wire
+from api.authority import Authority, Foreign
 from api.callers import Callers
 from api.catalog import Catalog
 from api.document import Document
 from api.front import Front
 from api.health import Health
-from api.jwts import Authority, Key
 from api.ledger import Ledger
 from api.line import Line
 from api.pages import create_pages
@@ -28,7 +28,7 @@ from api.predictions import Predictions
 from api.records import Records
 from api.settings import Settings
 from api.split import split
-from api.tokens import Tokens
+from api.tokens import Elsewhere, Tokens
 from db.engine import open_reader
 from db.lookups import Lookups
 from db.proofs import Proofs
@@ -45,14 +45,10 @@ def create_door(settings: Settings) -> ASGIApp:
         ContractRefused, KeyRefused, StorageRefused: naming what to change; nothing is half started.
     """
     agreed = contract.read(CONTRACT, settings.max_instances)
-    authority = Authority(
-        key=Key.of(keys.read_token_key(settings.var)),
-        issuer=settings.public_url,
-        lifetime_s=settings.token_lifetime_s,
-    )
+    issuer = authority.of(settings)
     reader = open_reader(settings.database_url)
     line = Line(settings.engine_socket, wire.ANSWER_BYTES, settings.answer_deadline_s + GRACE_S)
-    callers = Callers(authority, lambda: db.clients.disabled(reader), _now_s)
+    callers = Callers(issuer, lambda: db.clients.disabled(reader), _now_s)
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: Any) -> AsyncIterator[None]:
@@ -64,25 +60,17 @@ def create_door(settings: Settings) -> ASGIApp:
         await line.close()
         reader.dispose()
 
-    handlers = _handlers(settings, agreed, authority, reader, line)
+    handlers = _handlers(settings, agreed, issuer, reader, line)
     api = direct.connect(agreed, handlers, callers.authorize, settings.max_body_bytes, lifespan)
     return split(Front(api, agreed), create_pages(settings, agreed), agreed)
 
 
 def _handlers(
-    settings: Settings, agreed: contract.Contract, authority: Authority, reader: Any, line: Line
+    settings: Settings, agreed: contract.Contract, issuer: Authority | Foreign, reader: Any, line: Line
 ) -> SimpleNamespace:
     lookups = Lookups(reader)
     return SimpleNamespace(
-        tokens=Tokens(
-            authority=authority,
-            authenticate=lambda client_id, secret: db.clients.authenticate(
-                reader, client_id, secret, _now_us()
-            ),
-            scopes=contract.scopes(agreed.document),
-            settings=settings,
-            clock_s=_now_s,
-        ),
+        tokens=_tokens(settings, agreed, issuer, reader),
         predictions=Predictions(
             line=line,
             lookups=lookups,
@@ -100,6 +88,20 @@ def _handlers(
         ),
         health=Health(line=line, models=tuple(agreed.models)),
         document=Document(content=agreed.public(settings.root_path)),
+    )
+
+
+def _tokens(
+    settings: Settings, agreed: contract.Contract, issuer: Authority | Foreign, reader: Any
+) -> Tokens | Elsewhere:
+    if isinstance(issuer, Foreign):
+        return Elsewhere(issuer=issuer.profile.issuer)
+    return Tokens(
+        authority=issuer,
+        authenticate=lambda client_id, secret: db.clients.authenticate(reader, client_id, secret, _now_us()),
+        scopes=contract.scopes(agreed.document),
+        settings=settings,
+        clock_s=_now_s,
     )
 
 

@@ -1,7 +1,7 @@
 """Who calls, and may they: from the Authorization header to claims, or the one right refusal.
 
-A disabled client's tokens die within `REFRESH_S`: the doors look at the database in the background, never in the way of
-a request.
+A disabled client's tokens die within `REFRESH_S`, and so do those of a key that was removed: the doors look at database
+and keys in the background, never in the way of a request.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ from collections.abc import Callable, Iterable
 import anyio.to_thread
 import structlog
 
+from api.authority import Authority, Foreign
 from api.calls import Claims
-from api.jwts import Authority, TokenRefused
+from api.jwts import TokenRefused
 from api.problems import RequestRefused
 from db.engine import StorageUnavailable
 
@@ -25,7 +26,10 @@ class Callers:
     """Checks tokens and the scopes they carry, against the keys and the list of disabled clients."""
 
     def __init__(
-        self, authority: Authority, disabled: Callable[[], frozenset[str]], clock_s: Callable[[], int]
+        self,
+        authority: Authority | Foreign,
+        disabled: Callable[[], frozenset[str]],
+        clock_s: Callable[[], int],
     ) -> None:
         self._authority = authority
         self._read_disabled = disabled
@@ -54,17 +58,18 @@ class Callers:
         return claims
 
     async def refresh(self) -> None:
-        """Learn which clients are disabled; while the database does not answer, what was known holds."""
+        """Learn which keys count and which clients are disabled; what cannot be read leaves what was known."""
         try:
+            await anyio.to_thread.run_sync(self._authority.refresh)
             self._disabled = await anyio.to_thread.run_sync(self._read_disabled)
         except StorageUnavailable:
             log.warning("disabled-clients-unknown", consequence="only those known before are refused")
         except Exception:
             # Whatever it is must not end the refreshing for good: no later disabling would ever be seen.
-            log.exception("disabled-clients-unknown")
+            log.exception("callers-not-refreshed")
 
     async def refresh_for_ever(self) -> None:
-        """Learn of newly disabled clients every two seconds."""
+        """Learn of changes every two seconds."""
         while True:
             await asyncio.sleep(REFRESH_S)
             await self.refresh()

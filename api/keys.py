@@ -11,9 +11,7 @@ import secrets
 import stat
 from pathlib import Path
 
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from api.jwks import new_pem
 
 CURSOR_KEY_BYTES = 32
 MAC_KEY_BYTES = 32
@@ -34,7 +32,7 @@ def folder(var: Path) -> Path:
 
 
 def token_key_path(var: Path) -> Path:
-    """Name the file of the P-256 private key that signs access tokens (PKCS 8, PEM)."""
+    """Name the file of the private key that signs access tokens (PKCS 8, PEM); its neighbours: api/keyring.py."""
     return folder(var) / "tokens" / "active.pem"
 
 
@@ -48,32 +46,19 @@ def mac_key_path(var: Path) -> Path:
     return folder(var) / "ledger" / "mac.key"
 
 
-def create(var: Path) -> list[Path]:
-    """Create the keys that are missing, durably, and name them; keys that exist are left alone."""
+def create(var: Path, algorithm: str) -> list[Path]:
+    """Create the keys that are missing, durably, and name them; keys that exist are left alone.
+
+    `algorithm` is what a new token key signs with.
+    """
     for private in (folder(var), token_key_path(var).parent):
         private.mkdir(mode=0o700, parents=True, exist_ok=True)
         private.chmod(0o700)
-    makers = {token_key_path(var): _new_token_key, cursor_key_path(var): _new_cursor_key}
+    makers = {token_key_path(var): lambda: new_pem(algorithm), cursor_key_path(var): _new_cursor_key}
     missing = [path for path in makers if not path.exists()]
     for path in missing:
         write_private(path, makers[path]())
     return missing
-
-
-def read_token_key(var: Path) -> ec.EllipticCurvePrivateKey:
-    """Read the key that signs access tokens.
-
-    Raises:
-        KeyRefused: missing, readable by others, or not a P-256 private key.
-    """
-    path = token_key_path(var)
-    try:
-        key = serialization.load_pem_private_key(read_private(path), password=None)
-    except (ValueError, TypeError, UnsupportedAlgorithm) as refused:
-        raise KeyRefused(path, "is not a private key in PEM", _CURE_WRONG) from refused
-    if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP256R1):
-        raise KeyRefused(path, "is not a P-256 key", _CURE_WRONG)
-    return key
 
 
 def read_cursor_key(var: Path) -> bytes:
@@ -140,12 +125,6 @@ def read_private(path: Path, cure: str = "run: python -m api setup") -> bytes:
         if mode := stat.S_IMODE(status.st_mode) & 0o077:
             raise KeyRefused(path, f"is open to others (mode …{mode:02o})", f"run: chmod 600 {path}")
         return file.read()
-
-
-def _new_token_key() -> bytes:
-    return ec.generate_private_key(ec.SECP256R1()).private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
 
 
 def _new_cursor_key() -> bytes:

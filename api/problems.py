@@ -51,6 +51,7 @@ PROBLEMS: Mapping[str, Kind] = {
     "prediction-failed": Kind(500, "The model failed", "The model raised an error or gave no finite answer. The request is on record, under the id in `record`."),
     "audit-unavailable": Kind(503, "The answer cannot be recorded", "No prediction is given that cannot be recorded. Ask again after Retry-After seconds."),
     "engine-unavailable": Kind(503, "The engine does not answer", "Predictions pause; reading goes on. Ask again after Retry-After seconds. If `record` is given, that id may be on record: look it up."),
+    "issuer-unavailable": Kind(503, "The issuer of tokens does not answer", "This service believes tokens of an issuer whose keys it could not fetch yet. Ask again after Retry-After seconds."),
     "overloaded": Kind(503, "Too many requests are waiting", "The queue is full, nothing was recorded. Ask again after Retry-After seconds."),
     "prediction-timeout": Kind(503, "The model did not answer in time", "The request waited too long and was not recorded, unless `record` says otherwise. Ask again after Retry-After seconds."),
     "unavailable": Kind(503, "The service does not answer", "Answered by the proxy in front: no door answers. Ask again after Retry-After seconds."),

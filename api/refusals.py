@@ -41,13 +41,23 @@ def _kinds() -> tuple[type[Exception], ...]:
     from api.contract import ContractRefused
     from api.engine.pen import PenTaken, VarMissing
     from api.engine.plans import ChangeRefused
+    from api.keyring import KeyChangeRefused
     from api.keys import KeyRefused
     from api.readings import SettingRefused
     from db.engine import StorageRefused, StorageUnavailable
     from db.migrate import SchemaMismatch
     from db.sealing import LedgerForked
 
-    ours = (SettingRefused, KeyRefused, ContractRefused, PenTaken, VarMissing, NoEngine, ChangeRefused)
+    ours = (
+        SettingRefused,
+        KeyRefused,
+        KeyChangeRefused,
+        ContractRefused,
+        PenTaken,
+        VarMissing,
+        NoEngine,
+        ChangeRefused,
+    )
     return (
         *ours,
         CommandRefused,

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 from urllib.parse import parse_qsl, unquote_plus
 
+from api.authority import Authority
 from api.calls import Answer, Call
-from api.jwts import Authority
+from api.problems import RequestRefused
 from api.settings import Settings
 from db.clients import Client
 
@@ -76,7 +77,7 @@ class Tokens:
 
     def keys(self, _call: Call) -> Answer:
         """Show the public keys."""
-        content = {"keys": [self.authority.key.public()]}
+        content = {"keys": self.authority.published(self.clock_s())}
         return Answer(content=content, media_type="application/jwk-set+json", headers=_KEYS_CACHED)
 
     def metadata(self, _call: Call) -> Answer:
@@ -107,6 +108,25 @@ class Tokens:
         if grant != "client_credentials":
             raise TokenRequestRefused("unsupported_grant_type", "only client_credentials is supported")
         return client
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Elsewhere:
+    """Stands in for `Tokens` where another issuer's tokens are believed: this service then gives out none."""
+
+    issuer: str
+
+    def issue(self, _call: Call) -> Answer:
+        """Say where to go."""
+        return TokenRequestRefused("invalid_request", f"tokens are issued by {self.issuer}").answer()
+
+    def keys(self, _call: Call) -> Answer:
+        """Publish no keys: none of ours signs tokens."""
+        raise RequestRefused("not-found", f"tokens are issued by {self.issuer}, which publishes its keys")
+
+    def metadata(self, _call: Call) -> Answer:
+        """Publish no metadata: the issuer does."""
+        raise RequestRefused("not-found", f"tokens are issued by {self.issuer}, which describes itself")
 
 
 def _form(raw: bytes) -> dict[str, str]:

@@ -35,6 +35,7 @@ class Kind(IntEnum):
     MODEL = 3
     ERASURE = 5
     HOLD = 6
+    KEY = 9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

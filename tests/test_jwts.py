@@ -11,34 +11,38 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from api.jwts import Authority, Key, TokenRefused
+from api.calls import Claims
+from api.jwks import SigningKey, new_pem
+from api.jwts import Profile, TokenRefused, sign, verify
 
 NOW = 1_800_000_000
 ISSUER = "http://127.0.0.1:8080"
-
-
-def _authority() -> Authority:
-    return Authority(key=Key.of(ec.generate_private_key(ec.SECP256R1())), issuer=ISSUER, lifetime_s=600)
-
-
-AUTHORITY = _authority()
-GOOD_HEADER = {"typ": "at+jwt", "kid": AUTHORITY.key.kid}
+KEY = SigningKey.of(ec.generate_private_key(ec.SECP256R1()))
+PROFILE = Profile(issuer=ISSUER, audience=ISSUER)
+GOOD_HEADER = {"typ": "at+jwt", "kid": KEY.verifying.kid}
 GOOD_CLAIMS = {
     "iss": ISSUER, "aud": ISSUER, "sub": "demo", "client_id": "demo", "scope": "predict predictions:read",
     "iat": NOW, "exp": NOW + 600, "jti": "x" * 22,
 }  # fmt: skip
 
 
+WHO = Claims(client_id="demo", scopes=frozenset({"predict", "models:read"}), jti="x" * 22)
+
+
+def _verify(token: str, now_s: int, key: SigningKey = KEY) -> Claims:
+    return verify(token, {key.verifying.kid: key.verifying}, PROFILE, now_s)
+
+
 def _token(header: dict[str, Any] | None = None, **changes: Any) -> str:
     claims = {name: value for name, value in (GOOD_CLAIMS | changes).items() if value is not ...}
-    return jwt.encode(claims, AUTHORITY.key.private, "ES256", GOOD_HEADER | (header or {}))
+    return jwt.encode(claims, KEY.private, "ES256", GOOD_HEADER | (header or {}))
 
 
 def _signed(header: str, payload: str) -> str:
     """Sign exact texts with our own key: only the strict reading of header and claims can refuse these."""
     parts = [base64.urlsafe_b64encode(text.encode()).rstrip(b"=") for text in (header, payload)]
     signature = jwt.algorithms.ECAlgorithm(jwt.algorithms.ECAlgorithm.SHA256).sign(
-        b".".join(parts), AUTHORITY.key.private
+        b".".join(parts), KEY.private
     )
     return b".".join([*parts, base64.urlsafe_b64encode(signature).rstrip(b"=")]).decode()
 
@@ -49,15 +53,15 @@ CLAIMS_TEXT = json.dumps(GOOD_CLAIMS)
 
 def test_a_token_says_who_and_what_for() -> None:
     """A token we signed is read back as the client and exactly its scopes."""
-    claims = AUTHORITY.verify(AUTHORITY.sign("demo", "predict models:read", NOW), NOW)
+    claims = _verify(sign(KEY, PROFILE, WHO, NOW, 600), NOW)
 
-    assert (claims.client_id, claims.scopes) == ("demo", frozenset({"predict", "models:read"}))
+    assert claims == WHO
 
 
 def test_the_hand_made_token_of_these_tests_is_good() -> None:
     """The refusals below are refusals of the one change each makes, because unchanged the token is accepted."""
-    assert AUTHORITY.verify(_token(), NOW).client_id == "demo"
-    assert AUTHORITY.verify(_signed(HEADER_TEXT, CLAIMS_TEXT), NOW).client_id == "demo"
+    assert _verify(_token(), NOW).client_id == "demo"
+    assert _verify(_signed(HEADER_TEXT, CLAIMS_TEXT), NOW).client_id == "demo"
 
 
 @pytest.mark.parametrize(
@@ -80,7 +84,7 @@ def test_the_hand_made_token_of_these_tests_is_good() -> None:
 def test_a_wrong_claim_is_refused(changes: dict[str, Any]) -> None:
     """Each claim is required, of one type, and says exactly what it must."""
     with pytest.raises(TokenRefused):
-        AUTHORITY.verify(_token(**changes), NOW)
+        _verify(_token(**changes), NOW)
 
 
 @pytest.mark.parametrize(
@@ -88,7 +92,7 @@ def test_a_wrong_claim_is_refused(changes: dict[str, Any]) -> None:
     [
         {"typ": "JWT"}, {"typ": "id_token"}, {"typ": None}, {"kid": "../../etc/passwd"},
         {"kid": "' OR 1=1--"}, {"kid": None},
-        {"jwk": AUTHORITY.key.public()}, {"jku": "http://127.0.0.1:1/keys"}, {"x5u": "http://127.0.0.1:1"},
+        {"jwk": KEY.verifying.jwk()}, {"jku": "http://127.0.0.1:1/keys"}, {"x5u": "http://127.0.0.1:1"},
         {"x5c": ["a"]},
         {"crit": ["b64"]}, {"b64": True}, {"zip": "DEF"}, {"cty": "JWT"},
     ],
@@ -102,11 +106,11 @@ def test_a_header_with_anything_else_is_refused(header: dict[str, Any]) -> None:
         token = _token(header)
 
     with pytest.raises(TokenRefused):
-        AUTHORITY.verify(token, NOW)
+        _verify(token, NOW)
 
 
 def _hs256_with_the_public_key() -> str:
-    key = AUTHORITY.key.private.public_key().public_numbers()
+    key = KEY.private.public_key().public_numbers()
     return jwt.encode(GOOD_CLAIMS, f"{key.x:064x}{key.y:064x}", "HS256", GOOD_HEADER)
 
 
@@ -156,18 +160,34 @@ FORGED: dict[str, Callable[[], str]] = {
 def test_a_forged_token_is_refused(forge: Callable[[], str]) -> None:
     """Every way of making a token without our private key, or two readings of one, ends in the same refusal."""
     with pytest.raises(TokenRefused):
-        AUTHORITY.verify(forge(), NOW)
+        _verify(forge(), NOW)
 
 
 def test_a_token_dies_with_its_time() -> None:
     """A token works to the last second of its life and the half minute of leeway, not longer."""
     token = _token()
 
-    AUTHORITY.verify(token, NOW + 629)
+    _verify(token, NOW + 629)
     with pytest.raises(TokenRefused):
-        AUTHORITY.verify(token, NOW + 630)
+        _verify(token, NOW + 630)
 
 
-def test_the_published_key_has_no_private_member() -> None:
-    """What the world sees of a key verifies and cannot sign."""
-    assert AUTHORITY.key.public().keys() == {"kty", "crv", "x", "y", "kid", "use", "alg"}
+@pytest.mark.parametrize(("algorithm", "members"), [("ES256", "crv kty x y"), ("RS256", "e kty n")])
+def test_a_published_key_has_no_private_member(algorithm: str, members: str) -> None:
+    """What the world sees of a key verifies and cannot sign, with either algorithm."""
+    key = SigningKey.of_pem(new_pem(algorithm))
+
+    claims = _verify(sign(key, PROFILE, WHO, NOW, 600), NOW, key)
+
+    assert claims == WHO
+    assert key.verifying.jwk().keys() == {*members.split(), "kid", "use", "alg"}
+
+
+def test_a_key_is_used_with_its_own_algorithm_only() -> None:
+    """A token whose header names another algorithm of the same key is refused, although its signature would verify."""
+    key = SigningKey.of_pem(new_pem("RS256"))
+
+    for algorithm in ("PS256", "RS384", "RS512"):
+        header = {"typ": "at+jwt", "kid": key.verifying.kid}
+        with pytest.raises(TokenRefused):
+            _verify(jwt.encode(GOOD_CLAIMS, key.private, algorithm, header), NOW, key)

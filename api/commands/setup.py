@@ -33,7 +33,7 @@ CLIENTS = {
 def run(settings: Settings) -> Iterator[str]:
     """Do what is missing, and say each thing that was done."""
     yield from _make_folders(settings)
-    for path in keys.create(settings.var):
+    for path in keys.create(settings.var, settings.token_algorithm):
         yield f"created {path}"
     if (found := migrate.current(settings.database_url)) != migrate.head():
         with pen.held(settings.var, wait_s=1.0):

@@ -41,6 +41,8 @@ def plan(change: Change, sources: Sources) -> Plan:
             return erasing.plan(change, sources)
         case "hold":
             return holding.plan(change, sources)
+        case "key":
+            return _key(change)
     raise ChangeRefused("validation", f"there is no change {change.name!r}")
 
 
@@ -215,6 +217,13 @@ def _rollback(change: Change, table: Table) -> Plan:
         version=found.version,
         digest=found.digest,
     )
+
+
+def _key(change: Change) -> Plan:
+    """Record a change of the keys that sign tokens; they are files of the doors, and no table knows them."""
+    if change.name not in ("key.prepare", "key.rotate", "key.remove"):
+        raise ChangeRefused("validation", f"there is no change {change.name!r}")
+    return Plan(kind=Kind.KEY, result={"kid": _text(change, "kid")}, apply=lambda _connection: None)
 
 
 def _alias_result(model: str, alias: str, version: str, previous: str | None) -> dict[str, Any]:

@@ -1,0 +1,220 @@
+"""Tokens of another issuer, such as Keycloak, are believed where the operator says so, by its published keys alone."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import httpx
+import jwt
+import pytest
+
+from api.authority import FETCH_S, UNKNOWN_S, Foreign
+from api.jwks import NoKey, SigningKey, VerifyingKey, new_pem, read_set
+from api.jwts import Profile, TokenRefused
+from api.problems import RequestRefused
+from tests import auditor
+from tests.service import Service
+
+ISSUER = "https://sso.example/realms/bank"
+AUDIENCE = "onrecord"
+NOW = 1_800_000_000
+KEYS = {algorithm: SigningKey.of_pem(new_pem(algorithm)) for algorithm in ("RS256", "ES256")}
+PROFILE = Profile(issuer=ISSUER, audience=AUDIENCE, is_ours=False)
+
+
+def _set(*keys: SigningKey) -> dict[str, Any]:
+    """Publish keys as Keycloak does: beside one for encryption, with certificates."""
+    encryption = {"kid": "enc-1", "kty": "RSA", "alg": "RSA-OAEP", "use": "enc", "n": "AQAB", "e": "AQAB"}
+    return {"keys": [encryption, *({**each.verifying.jwk(), "x5t": "AAAA"} for each in keys)]}
+
+
+def _token(
+    algorithm: str = "RS256", at_s: int = NOW, header: dict[str, Any] | None = None, **changes: Any
+) -> str:
+    """Sign what Keycloak writes for a client with a service account."""
+    claims = {
+        "iss": ISSUER, "aud": [AUDIENCE, "account"], "sub": "7d0c5f1e-2f8b-4a53-9d2e-1b7a", "azp": "loans",
+        "typ": "Bearer", "scope": "profile predict models:read", "iat": at_s, "exp": at_s + 300,
+        "jti": "trrtcc:0f3a", "acr": "1", "realm_access": {"roles": ["offline_access"]},
+    } | changes  # fmt: skip
+    key = KEYS[algorithm]
+    kept = {name: value for name, value in claims.items() if value is not ...}
+    return jwt.encode(kept, key.private, algorithm, {"typ": "JWT", "kid": key.verifying.kid} | (header or {}))
+
+
+class _Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class _Publisher:
+    """An issuer's key set that tests change, break, and count the visits of."""
+
+    def __init__(self, *keys: SigningKey) -> None:
+        self.content: object = _set(*keys)
+        self.visits = 0
+
+    def __call__(self) -> dict[str, VerifyingKey]:
+        self.visits += 1
+        if isinstance(self.content, OSError):
+            raise self.content
+        return read_set(self.content)
+
+
+def _foreign(publisher: _Publisher, clock: _Clock | None = None) -> Foreign:
+    foreign = Foreign(PROFILE, publisher, clock or _Clock())
+    foreign.refresh()
+    return foreign
+
+
+@pytest.mark.parametrize("algorithm", KEYS)
+def test_a_token_of_the_issuer_names_its_client(algorithm: str) -> None:
+    """Who calls is `azp` where there is no `client_id`; scopes of others mean nothing here and do no harm."""
+    claims = _foreign(_Publisher(*KEYS.values())).verify(_token(algorithm), NOW)
+
+    assert (claims.client_id, claims.jti) == ("loans", "trrtcc:0f3a")
+    assert claims.scopes == {"profile", "predict", "models:read"}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"iss": ISSUER + "/"}, {"aud": ["account"]}, {"aud": ...}, {"azp": ...}, {"azp": 5}, {"scope": ["predict"]},
+        {"jti": ...}, {"exp": NOW - 31}, {"exp": NOW + 3601}, {"iat": NOW + 31}, {"nbf": NOW + 31}, {"client_id": None},
+    ],
+    ids=repr,
+)  # fmt: skip
+def test_a_wrong_claim_is_refused(changes: dict[str, Any]) -> None:
+    """Issuer, audience, times and names are held to the same rules as our own."""
+    with pytest.raises(TokenRefused):
+        _foreign(_Publisher(KEYS["RS256"])).verify(_token(**changes), NOW)
+
+
+@pytest.mark.parametrize(
+    "header", [{"typ": "id_token"}, {"jku": "http://x"}, {"crit": ["b64"]}, {"kid": "enc-1"}]
+)
+def test_a_wrong_header_is_refused(header: dict[str, Any]) -> None:
+    """No member that would have to be followed, no other kind of token, no key for another use."""
+    with pytest.raises(TokenRefused):
+        _foreign(_Publisher(KEYS["RS256"])).verify(_token(header=header), NOW)
+
+
+def test_an_unknown_key_is_looked_for_once_in_a_while_and_never_by_a_request() -> None:
+    """A stranger's `kid` makes nobody fetch; the next look in the background finds a key that is really new."""
+    clock, publisher = _Clock(), _Publisher(KEYS["RS256"])
+    foreign = _foreign(publisher, clock)
+    publisher.content = _set(*KEYS.values())
+    for _ in range(100):
+        with pytest.raises(TokenRefused):
+            foreign.verify(_token("ES256"), NOW)
+    foreign.refresh()
+    assert publisher.visits == 1
+
+    clock.now += UNKNOWN_S
+    foreign.refresh()
+
+    assert foreign.verify(_token("ES256"), NOW).client_id == "loans"
+    assert publisher.visits == 2
+
+
+def test_keys_that_were_known_outlast_an_issuer_that_is_down() -> None:
+    """While it does not answer, or answers nonsense, tokens it signed before go on working."""
+    clock, publisher = _Clock(), _Publisher(KEYS["RS256"])
+    foreign = _foreign(publisher, clock)
+    for broken in (
+        OSError("down"),
+        {"keys": []},
+        [],
+        {"keys": [{"kty": "oct", "k": "c2VjcmV0", "kid": "x"}]},
+    ):
+        publisher.content = broken
+        clock.now += FETCH_S
+        foreign.refresh()
+
+        assert foreign.verify(_token(), NOW).client_id == "loans"
+
+
+def test_nobody_can_tell_before_the_first_keys_are_known() -> None:
+    """Then a token is neither good nor bad: 503, which a caller may repeat, instead of a 401 that is not true."""
+    publisher = _Publisher()
+    publisher.content = OSError("down")
+
+    with pytest.raises(RequestRefused) as refused:
+        _foreign(publisher).verify(_token(), NOW)
+
+    assert refused.value.fault.slug == "issuer-unavailable"
+
+
+def test_secret_keys_and_weak_ones_in_a_set_are_passed_over() -> None:
+    """A set with nothing but a shared secret, a short RSA key and a private half left out is no set of ours."""
+    short = {"kty": "RSA", "kid": "s", "n": "sXchDaQebHnPiGvyDOAT4saGEUetSyo9MKLOoWFsueri", "e": "AQAB"}
+
+    with pytest.raises(NoKey):
+        read_set(
+            {"keys": [{"kty": "oct", "k": "c2VjcmV0", "kid": "x", "alg": "HS256"}, short, {"kty": "EC"}, 5]}
+        )
+
+
+@pytest.fixture
+def issuer() -> Iterator[str]:
+    """Publish the keys over HTTP, as an issuer does."""
+
+    class Publishes(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:  # the name that http.server looks for
+            body = json.dumps(_set(*KEYS.values())).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            return
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Publishes) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/certs"
+        server.shutdown()
+
+
+def test_the_service_believes_the_issuer_it_is_told(short_folder: Path, issuer: str) -> None:
+    """Its clients predict by its tokens, within their scopes; this service then issues no tokens and says who does."""
+    var = short_folder / "foreign"
+    var.mkdir()
+    settings = {"ONRECORD_ISSUER": ISSUER, "ONRECORD_ISSUER_KEYS": issuer, "ONRECORD_AUDIENCE": AUDIENCE}
+    service = Service(var, **settings).set_up()
+    try:
+        service.start()
+        url, bearer = service.url, {"Authorization": f"Bearer {_token(at_s=int(time.time()))}"}
+        body = {"instances": [{"age": 50}]}
+
+        answer = httpx.post(f"{url}/v1/models/housing/predictions", json=body, headers=bearer)
+        beyond = httpx.get(f"{url}/v1/predictions", headers=bearer)
+        asked = httpx.post(f"{url}/oauth/token", data={"grant_type": "client_credentials"}, auth=("a", "b"))
+        keys = httpx.get(f"{url}/.well-known/jwks.json")
+
+        assert answer.status_code == 201
+        assert beyond.status_code == 403
+        assert (asked.status_code, asked.json()["error"]) == (400, "invalid_request")
+        assert (keys.status_code, keys.json()["type"]) == (404, "/problems/not-found")
+        assert ISSUER in asked.json()["error_description"]
+        assert auditor.audit(service.database_url, {answer.json()["record"]: answer.content}) == []
+    finally:
+        service.kill()
+
+
+def test_an_issuer_without_its_keys_is_refused_at_the_start(tmp_path: Path) -> None:
+    """The start says which setting is missing."""
+    service = Service(tmp_path, ONRECORD_ISSUER=ISSUER).set_up()
+
+    process = service.spawn("doors", "--port", str(service.port))
+
+    assert process.wait(timeout=60) != 0
+    assert "ONRECORD_ISSUER_KEYS" in service.log()

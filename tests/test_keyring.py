@@ -1,0 +1,165 @@
+"""Keys that sign tokens come and go while doors run: no good token is refused, none of a removed key lives on."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+
+from api import keyring, keys
+from api.jwks import NoKey, SigningKey
+from api.keyring import OUTLIVES_S, PUBLISHED_S, KeyChangeRefused
+from api.keys import KeyRefused
+from tests.service import Caller, Service, running
+
+NOW = 1_800_000_000
+FOLLOWED_WITHIN_S = 20  # doors look every two seconds; a busy machine may take longer
+
+
+@pytest.fixture
+def var(tmp_path: Path) -> Path:
+    """Make the keys of a fresh service."""
+    keys.create(tmp_path, "ES256")
+    return tmp_path
+
+
+def _prepare(var: Path, at_s: int = NOW) -> str:
+    pem, made = keyring.new_key("ES256")
+    keyring.prepare(var, pem, at_s)
+    return made.verifying.kid
+
+
+def test_a_next_key_is_published_before_it_signs(var: Path) -> None:
+    """It verifies at once, signs only when told, and not before every verifier can have seen it."""
+    kid = _prepare(var)
+    ring = keyring.read(var)
+
+    assert kid in {each.kid for each in ring.verifying(NOW)}
+    assert ring.active.verifying.kid != kid
+    with pytest.raises(KeyChangeRefused, match="wait 1 seconds"):
+        keyring.promised(ring, NOW + PUBLISHED_S - 1, at_once=False)
+
+    keyring.rotate(ring, keyring.promised(ring, NOW + PUBLISHED_S, at_once=False), NOW + PUBLISHED_S)
+
+    assert keyring.read(var).active.verifying.kid == kid
+
+
+def test_a_replaced_key_verifies_until_its_last_token_is_dead(var: Path) -> None:
+    """Then it is gone by itself, and the next rotation removes its file."""
+    old = keyring.read(var).active.verifying.kid
+    _prepare(var)
+    ring = keyring.read(var)
+    keyring.rotate(ring, keyring.promised(ring, NOW, at_once=True), NOW)
+    ring = keyring.read(var)
+
+    assert old in {each.kid for each in ring.verifying(NOW + OUTLIVES_S - 1)}
+    assert old not in {each.kid for each in ring.verifying(NOW + OUTLIVES_S)}
+    assert [each.key.verifying.kid for each in keyring.forget(ring, NOW + OUTLIVES_S)] == [old]
+    assert keyring.read(var).find(old) is None
+
+
+def test_a_rotation_that_crashed_half_way_can_be_given_again(
+    var: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between its two steps a key is there twice; both readings of the folder have an active key."""
+    kid = _prepare(var)
+    ring = keyring.read(var)
+    chosen = keyring.promised(ring, NOW, at_once=True)
+    monkeypatch.setattr(Path, "replace", lambda *_: (_ for _ in ()).throw(OSError("crash")))
+    with pytest.raises(OSError, match="crash"):
+        keyring.rotate(ring, chosen, NOW)
+    monkeypatch.undo()
+
+    ring = keyring.read(var)
+    assert len({each.kid for each in ring.verifying(NOW)}) == 2
+    keyring.rotate(ring, keyring.promised(ring, NOW + 1, at_once=True), NOW + 1)
+
+    assert keyring.read(var).active.verifying.kid == kid
+
+
+def test_keys_that_may_not_sign_are_refused(var: Path) -> None:
+    """A weak RSA key, another curve, a public key or garbage in the folder stop the start, naming the file."""
+    for wrong in (rsa.generate_private_key(65537, 2048), ec.generate_private_key(ec.SECP384R1())):
+        with pytest.raises(NoKey):
+            SigningKey.of(wrong)
+    (keyring.folder(var) / f"next-{NOW}.pem").touch(0o600)
+
+    with pytest.raises(KeyRefused, match=rf"next-{NOW}\.pem is not a private key in PEM"):
+        keyring.read(var)
+
+
+@pytest.fixture(scope="module")
+def rotating(short_folder: Path) -> Iterator[Service]:
+    """Run a service whose keys these tests change."""
+    with running(short_folder / "rotating", ONRECORD_DOORS="2") as service:
+        yield service
+
+
+def _kids(service: Service) -> set[str]:
+    answer = httpx.get(f"{service.url}/.well-known/jwks.json")
+    return {each["kid"] for each in answer.json()["keys"]}
+
+
+def _until_all_doors_answer(caller: Caller, status: int) -> None:
+    """Wait until a dozen fresh connections in a row, which both doors share, are answered so."""
+    until = time.monotonic() + FOLLOWED_WITHIN_S
+    token = caller.http.headers["Authorization"]
+    row = 0
+    while row < 12:
+        answer = httpx.get(f"{caller.url}/v1/models", headers={"Authorization": token})
+        row = row + 1 if answer.status_code == status else 0
+        assert time.monotonic() < until, answer.text
+
+
+def test_a_rotation_under_running_doors_refuses_nobody(rotating: Service) -> None:
+    """Tokens of the old key and of the new one work on every door, all the way; each step is on record."""
+    with rotating.caller("demo") as before, rotating.caller("admin") as admin:
+        old = _kids(rotating)
+        rotating.command("key", "prepare")
+        refused = rotating.command("key", "rotate", check=False)
+        rotating.command("key", "rotate", "--now")
+
+        _until_all_doors_answer(before, 200)
+        with rotating.caller("demo") as after:
+            assert after.predict("housing", {"age": 50}).status_code == 201
+        assert before.predict("housing", {"age": 50}).status_code == 201
+
+        assert refused.returncode == 2
+        assert "or say --now" in refused.stderr
+        assert old < _kids(rotating)
+        listed = rotating.command("key", "list").stdout.splitlines()
+        assert [line.split("\t")[1] for line in listed] == ["state", "active", "passive"]
+        assert admin.http.get("/v1/models").status_code == 200
+
+
+def test_a_removed_key_takes_its_tokens_with_it(rotating: Service) -> None:
+    """After an emergency the tokens of the stolen key are refused by every door, and those of its successor are not."""
+    with rotating.caller("demo") as stolen:
+        (kid,) = [each["kid"] for each in _published(rotating) if _signed_by(stolen, each["kid"])]
+        refused = rotating.command("key", "remove", kid, check=False)
+        rotating.command("key", "prepare", "--algorithm", "RS256")
+        rotating.command("key", "rotate", "--now")
+        rotating.command("key", "remove", kid)
+
+        _until_all_doors_answer(stolen, 401)
+        with rotating.caller("demo") as good:
+            _until_all_doors_answer(good, 200)
+
+        assert refused.returncode == 2
+        assert "this key signs" in refused.stderr
+        assert kid not in _kids(rotating)
+
+
+def _published(service: Service) -> list[dict[str, str]]:
+    return list(httpx.get(f"{service.url}/.well-known/jwks.json").json()["keys"])
+
+
+def _signed_by(caller: Caller, kid: str) -> bool:
+    import jwt
+
+    token = caller.http.headers["Authorization"].removeprefix("Bearer ")
+    return bool(jwt.get_unverified_header(token)["kid"] == kid)
