@@ -65,6 +65,33 @@ class Verdict:
     found: int  # all findings, those too that were only counted
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tally:
+    """What is known of some records in a row: how many there are, and how their times run."""
+
+    records: int = 0
+    payloads: int = 0
+    predictions: int = 0
+    erased: int = 0
+    erasures: int = 0  # of one record there may be several
+    latest_us: int = 0
+    earliest_us: int = 2**63 - 1
+    lag_us: int = 0  # the most any of them came behind the latest before it
+
+    def then(self, other: Tally) -> Tally:
+        """Count on with the records that follow."""
+        return Tally(
+            records=self.records + other.records,
+            payloads=self.payloads + other.payloads,
+            predictions=self.predictions + other.predictions,
+            erased=self.erased + other.erased,
+            erasures=self.erasures + other.erasures,
+            latest_us=max(self.latest_us, other.latest_us),
+            earliest_us=min(self.earliest_us, other.earliest_us),
+            lag_us=max(self.lag_us, other.lag_us, self.latest_us - other.earliest_us),
+        )
+
+
 class Findings:
     """Collects findings, the first ones of each cause in full."""
 

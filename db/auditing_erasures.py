@@ -8,7 +8,6 @@ be what it says of them. Both are looked at where the walk meets them, so that n
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -18,9 +17,9 @@ from db.auditing import Cause
 from db.auditing_rows import Wrong
 from db.records import Kind, fields, mask
 
-_OF_PAGE = text(
+_OF_RANGE = text(
     "SELECT e.idx, e.erasure_idx, e.fields, r.kind FROM erased e LEFT JOIN record r ON r.idx = e.erasure_idx"
-    " WHERE e.idx > :after AND e.idx <= :last ORDER BY e.idx, e.erasure_idx"
+    " WHERE e.idx >= :start AND e.idx < :stop ORDER BY e.idx, e.erasure_idx"
 )
 _BY_ERASURE = text(
     "SELECT e.idx, e.fields, r.model, r.version, (SELECT count(*) FROM prediction p WHERE p.idx = e.idx) AS rows"
@@ -29,10 +28,10 @@ _BY_ERASURE = text(
 _COUNT = text("SELECT count(*) FROM erased")
 
 
-def of_page(connection: Connection, after: int, last: int) -> dict[int, list[Any]]:
-    """Read what is said to be erased of the records behind `after`, up to `last`."""
+def of_range(connection: Connection, start: int, stop: int) -> dict[int, list[Any]]:
+    """Read what is said to be erased of the records from `start` up to `stop`."""
     found: dict[int, list[Any]] = {}
-    for row in connection.execute(_OF_PAGE, {"after": after, "last": last}):
+    for row in connection.execute(_OF_RANGE, {"start": start, "stop": stop}):
         found.setdefault(row.idx, []).append(row)
     return found
 
@@ -75,24 +74,10 @@ def promised(connection: Connection, row: Any) -> Iterator[Wrong]:
             yield Cause.ERASURE, f"record {idx} is {done[idx]!r}, the erasure says {said[idx]!r}"
 
 
-@dataclass
-class Gone:
-    """Counts what is gone while the walk goes on, and finds what it cannot have met."""
-
-    records: int = 0
-    rows: int = 0
-
-    def check(self, connection: Connection, row: Any, gone: Sequence[Any]) -> Iterator[Wrong]:
-        """Look at one record from both ends: what erased it, and what it erased."""
-        self.records += bool(gone)
-        self.rows += len(gone)
-        yield from claims(gone)
-        yield from promised(connection, row)
-
-    def strays(self, connection: Connection) -> Iterator[Wrong]:
-        """Look for rows that belong to no record, once the walk is over."""
-        if stray := int(connection.scalars(_COUNT).one()) - self.rows:
-            yield Cause.ERASURE, f"{stray} rows of what is erased belong to no record"
+def strays(connection: Connection, met: int) -> Iterator[Wrong]:
+    """Look for rows that belong to no record, once the walk has met so many that do."""
+    if stray := int(connection.scalars(_COUNT).one()) - met:
+        yield Cause.ERASURE, f"{stray} rows of what is erased belong to no record"
 
 
 def _said(groups: Sequence[Mapping[str, Any]]) -> Iterator[tuple[int, tuple[Any, ...]]]:

@@ -19,7 +19,7 @@ from db.auditing import Cause
 from db.records import COMMITTED, SECRET_BYTES, Kind, Leaf, LeafRefused, commitment, read_leaf, salts
 
 Wrong = tuple[Cause, str]
-_ANSWERED = 201
+ANSWERED = 201
 _NOT_THE_VALUE = {"id", "reference", "label", "probability", "probabilities", "warnings"}
 _ZEROS = bytes(32)  # the leaf's spelling of no digest
 COLUMNS = ("client_id", "model", "version", "reference", "label", "score", "observed_at_us", "outcome_idx")
@@ -101,7 +101,7 @@ def _model(row: Any, erased: Collection[str]) -> Mapping[str, Any]:
     match row.kind:
         case Kind.PREDICTION:
             said = {} if "meta" in erased else orjson.loads(row.meta)
-            if "model" not in said and row.status == _ANSWERED and "output" not in erased:
+            if "model" not in said and row.status == ANSWERED and "output" not in erased:
                 said = orjson.loads(row.output)
             return {name: said[name] for name in ("model", "version") if name in said}
         case Kind.MODEL:
@@ -111,7 +111,7 @@ def _model(row: Any, erased: Collection[str]) -> Mapping[str, Any]:
 
 
 def _predictions(row: Any, stored: Sequence[Any], erased: Collection[str]) -> Iterator[Wrong]:
-    is_answer = row.kind == Kind.PREDICTION and row.status == _ANSWERED
+    is_answer = row.kind == Kind.PREDICTION and row.status == ANSWERED
     expected = dict(enumerate(_derive(row, len(stored), erased) if is_answer else ()))
     found = {each.position: each for each in stored}
     for position in sorted(expected.keys() | found.keys()):
@@ -141,11 +141,12 @@ def _derive(row: Any, count: int, erased: Collection[str]) -> Iterator[tuple[Any
         answers = [{}] * len(instances)
     same = (row.client_id, row.model, row.version)
     for instance, answer in zip(instances, answers, strict=True):
-        said = (instance.get("reference"), answer.get("label"), _score(answer))
+        said = (instance.get("reference"), answer.get("label"), score(answer))
         yield *same, *said, row.observed_at_us, None
 
 
-def _score(answer: Mapping[str, Any]) -> float | None:
+def score(answer: Mapping[str, Any]) -> float | None:
+    """Read off one answer what lookups sort by."""
     if "probability" in answer:
         return float(answer["probability"])
     if "probabilities" in answer:

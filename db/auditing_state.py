@@ -20,6 +20,9 @@ from db.auditing_rows import raw
 from db.clients import LIVE_SECRETS
 from db.records import Kind
 
+TOLD = frozenset(
+    {Kind.CLIENT, Kind.MODEL, Kind.HOLD}
+)  # the kinds of records that make these tables what they are
 _Key = tuple[Any, ...]
 _TABLES = {
     "client": ("client_id", "name", "scope", "created_at_us", "disabled_at_us"),
@@ -42,7 +45,7 @@ class State:
 
     def apply(self, idx: int, row: Any) -> None:
         """Make one recorded change again; a record that is no change, or is of a later release, changes nothing."""
-        if row.kind not in (Kind.CLIENT, Kind.MODEL, Kind.HOLD) or row.input is None:
+        if row.kind not in TOLD or row.input is None:
             return
         try:
             asked, output = orjson.loads(row.input), orjson.loads(row.output)

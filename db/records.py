@@ -10,6 +10,7 @@ import struct
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
+from hashlib import sha256
 from hmac import digest as hmac
 from uuid import UUID
 
@@ -21,6 +22,11 @@ _LEAF = struct.Struct(
 )  # big-endian, no padding; a golden vector holds it in place
 _NOTHING = bytes(32)
 EVERYTHING = (1 << len(COMMITTED)) - 1  # all committed fields, as bits
+
+# RFC 2104: a key is filled up to a block of 64 bytes and xored with these, once inside and once outside.
+_INNER, _OUTER = (bytes(byte ^ pad for byte in range(256)) for pad in (0x36, 0x5C))
+_INNER_REST, _OUTER_REST = b"\x36" * 32, b"\x5c" * 32
+_SALTED = tuple((b"salt:" + name.encode(), _INNER_REST + name.encode() + b"/v1") for name in COMMITTED)
 
 
 class LeafRefused(Exception):
@@ -148,6 +154,21 @@ def fields(bits: int) -> tuple[str, ...]:
 def commitment(salt: bytes, name: str, content: bytes) -> bytes:
     """Commit to exact bytes: without the salt, even content that could be guessed stays hidden."""
     return hmac(salt, name.encode() + b"/v1" + content, "sha256")
+
+
+def commitments(secret: bytes, contents: Iterable[bytes]) -> bytes:
+    """Commit to the contents of one whole record, in the order of `COMMITTED`: the last 128 bytes of its leaf.
+
+    The same as `salts` and `commitment`, in half the time: what an audit does most. HMAC is written out, for OpenSSL's
+    takes longer to be set up than to hash a kilobyte. The secret has to have its 32 bytes. Source: RFC 2104 section 2.
+    """
+    inner, outer = secret.translate(_INNER) + _INNER_REST, secret.translate(_OUTER) + _OUTER_REST
+    made = b""
+    for (salted, label), content in zip(_SALTED, contents, strict=True):
+        salt = sha256(outer + sha256(inner + salted).digest()).digest()
+        inside = sha256(salt.translate(_INNER) + label + content).digest()
+        made += sha256(salt.translate(_OUTER) + _OUTER_REST + inside).digest()
+    return made
 
 
 def leaf(record: Record, secret: bytes) -> bytes:

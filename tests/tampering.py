@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy import Connection
 
 from db import clients, holds, versions
-from db.audit import audit
+from db.audit import How, audit
 from db.auditing import Anchor, Verdict
 from db.engine import open_pen, open_reader
 from db.ledger import Ledger
@@ -58,12 +58,14 @@ class Rigged:
         """Name the kind of database."""
         return self.url.partition(":")[0].partition("+")[0]
 
-    def audit(self, *, anchored: bool = True, mac_key: bytes | None = SEAL.mac_key) -> Verdict:
+    def audit(
+        self, *, anchored: bool = True, mac_key: bytes | None = SEAL.mac_key, how: How | None = None
+    ) -> Verdict:
         """Audit with the pinned key, and with or without what was kept outside."""
         kept = [Anchor(source="outside", note=note) for note in self.anchors] if anchored else []
         reader = open_reader(self.url)
         try:
-            return audit(reader, KEY, kept, mac_key=mac_key)
+            return audit(reader, KEY, kept, mac_key=mac_key, how=how)
         finally:
             reader.dispose()
 

@@ -20,6 +20,7 @@ from db.records import (
     LeafRefused,
     Record,
     commitment,
+    commitments,
     leaf,
     read_leaf,
     salts,
@@ -153,3 +154,16 @@ def test_what_is_no_leaf_is_refused(spoil: Any) -> None:
     """Another length, version or kind is no leaf."""
     with pytest.raises(LeafRefused):
         read_leaf(spoil(leaf(RECORD, SECRET)))
+
+
+def test_commitments_written_out_are_those_of_the_library() -> None:
+    """What an audit computes in one go is what the writer computed one by one, for contents of any length."""
+    for length in (0, 1, 30, 31, 32, 55, 56, 57, 1000, 5000):
+        secret = sha256(bytes([length % 251])).digest()
+        contents = [bytes([number]) * (length + number) for number in range(len(COMMITTED))]
+        salt = salts(secret)
+
+        one_by_one = [
+            commitment(salt[name], name, each) for name, each in zip(COMMITTED, contents, strict=True)
+        ]
+        assert commitments(secret, contents) == b"".join(one_by_one)

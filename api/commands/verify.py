@@ -6,6 +6,7 @@ consistent, but nothing from outside says that this is the ledger that was there
 
 from __future__ import annotations
 
+import os
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -39,12 +40,27 @@ _FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
     multiple=True,
     help="Checkpoints kept outside: an anchor file or a signed note; may be repeated. Default: ONRECORD_ANCHOR",
 )
+@click.option(
+    "--processes", type=click.IntRange(1, 256), help="How many processes read. Default: one for each core."
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object for other programs.")
 @click.pass_context
-def verify(context: click.Context, /, key: Path | None, anchors: tuple[Path, ...], as_json: bool) -> None:
+def verify(
+    context: click.Context,
+    /,
+    key: Path | None,
+    anchors: tuple[Path, ...],
+    processes: int | None,
+    as_json: bool,
+) -> None:
     """Check every record, and that nothing was changed, removed or added: exit code 0, 1, 2 or 3."""
     settings = Settings.from_environment(environment())
-    verdict = _audit(settings, _key(key or settings.var / "ledger.pub"), _anchors(settings, anchors))
+    verdict = _audit(
+        settings,
+        _key(key or settings.var / "ledger.pub"),
+        _anchors(settings, anchors),
+        processes or os.cpu_count() or 1,
+    )
     code = exit_code(verdict)
     if as_json:
         click.echo(_json(verdict, code))
@@ -60,16 +76,17 @@ def exit_code(verdict: Verdict) -> int:
     return VERIFIED if verdict.anchored else NOT_ANCHORED
 
 
-def _audit(settings: Settings, key: VerifierKey, anchors: list[Anchor]) -> Verdict:
+def _audit(settings: Settings, key: VerifierKey, anchors: list[Anchor], processes: int) -> Verdict:
     from db import migrate
-    from db.audit import audit
+    from db.audit import How, audit
     from db.engine import open_reader
 
     migrate.check(settings.database_url)
     reader = open_reader(settings.database_url, _DEADLINE_S)
     try:
         with _progress() as progress:
-            return audit(reader, key, anchors, mac_key=_mac_key(settings), progress=progress)
+            how = How(processes=processes, progress=progress)
+            return audit(reader, key, anchors, mac_key=_mac_key(settings), how=how)
     finally:
         reader.dispose()
 

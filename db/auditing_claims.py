@@ -1,0 +1,62 @@
+"""What was signed about the ledger, inside of the database and outside: opened with the pinned key, or a finding."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from sqlalchemy import Connection, text
+
+from db.auditing import Anchor, Cause, Findings
+from db.auditing_rows import raw
+from db.auditing_tree import Claim
+from db.notes import Checkpoint, NoteRefused, VerifierKey, open_checkpoint
+
+_NOTES = 1000  # read at once
+_NOTE_PAGE = text("SELECT size, text FROM note WHERE size > :after ORDER BY size LIMIT :limit")
+_BEFORE_ALL = -(2**62)
+
+
+class Claims:
+    """Opens notes and anchors, and counts them: one that the key has not signed is a finding, never nothing."""
+
+    def __init__(self, key: VerifierKey, findings: Findings, anchors: Sequence[Anchor]) -> None:
+        self.notes = self.signed = self.anchored = 0
+        self.given = {each.source: 0 for each in anchors}
+        self._key, self._findings = key, findings
+        self._anchors = anchors
+
+    def outside(self) -> list[Claim]:
+        """Open the anchors; in the order of their sizes."""
+        claims = []
+        for anchor in self._anchors:
+            checkpoint = self._open(anchor.note, Cause.ANCHOR, f"a checkpoint from {anchor.source}", None)
+            if checkpoint is not None:
+                self.given[anchor.source] += 1
+                self.anchored = max(self.anchored, checkpoint.size)
+                who = f"the checkpoint from {anchor.source}"
+                claims.append(Claim(size=checkpoint.size, root=checkpoint.root, cause=Cause.ANCHOR, who=who))
+        return sorted(claims, key=lambda claim: claim.size)
+
+    def stored(self, connection: Connection, head_size: int) -> Iterator[Claim]:
+        """Open the stored notes, in the order of their sizes."""
+        after = _BEFORE_ALL
+        while rows := connection.execute(_NOTE_PAGE, {"after": after, "limit": _NOTES}).all():
+            for size, content in rows:
+                self.notes += 1
+                checkpoint = self._open(raw(content), Cause.NOTE, f"note {size}", min(size, head_size))
+                if checkpoint is None:
+                    continue
+                if checkpoint.size != size:
+                    detail = f"note {size} is a checkpoint of {checkpoint.size} records"
+                    self._findings.add(min(size, head_size), Cause.NOTE, detail)
+                    continue
+                self.signed = max(self.signed, size)
+                yield Claim(size=size, root=checkpoint.root, cause=Cause.NOTE, who="a stored note")
+            after = rows[-1].size
+
+    def _open(self, note: bytes, cause: Cause, what: str, at: int | None) -> Checkpoint | None:
+        try:
+            return open_checkpoint(note, self._key).checkpoint
+        except NoteRefused as refused:
+            self._findings.add(at, cause, f"{what} is not to be believed: {refused}")
+            return None

@@ -1,0 +1,126 @@
+"""Ranges of records given to several processes, and what these saw handed back in order.
+
+On PostgreSQL all of them read the very moment that the audit holds. SQLite cannot share one: there they read no earlier
+one, and below the size that the audit knows nothing changes but by an erasure, whose record stands above it; what they
+suspect, and what such an erasure touched, is looked at again in the moment that the audit holds.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from multiprocessing import get_context, parent_process
+from threading import Thread
+
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import SQLAlchemyError
+
+from db.auditing_quick import Quick
+from db.auditing_ranges import Examined, examine
+from db.engine import StorageUnavailable, open_reader, reason
+
+RANGE = 2**12  # records; a perfect subtree of them, and half a second of work at most
+_SMALL = 4 * RANGE  # fewer records than this are done before another process has started
+_AHEAD = 2  # ranges that wait for each process: what they saw is kept until its turn comes
+_DEADLINE_S = 600.0
+_mine: list[_Own] = []  # of this process, if it is one of several
+
+
+def ranges(start: int, size: int) -> Iterator[range]:
+    """Cut the records from `start` up to `size` at multiples of RANGE."""
+    while start < size:
+        stop = min(start // RANGE * RANGE + RANGE, size)
+        yield range(start, stop)
+        start = stop
+
+
+def examined(engine: Engine, moment: Connection, start: int, size: int, processes: int) -> Iterator[Examined]:
+    """Look at all records from `start` up to `size`, and hand back what was seen in their order.
+
+    Raises:
+        StorageUnavailable: they cannot be read, or one of the processes died.
+    """
+    if processes == 1 or size - start < _SMALL:
+        quick = Quick()
+        yield from (examine(moment, each, size, quick) for each in ranges(start, size))
+        return
+    url = engine.url.render_as_string(hide_password=False)
+    # Spawned: a connection must not be in two processes, and a fork would have all of them.
+    pool = ProcessPoolExecutor(processes, get_context("spawn"), _prepare, (url, _snapshot(moment)))
+    try:
+        waiting: deque[Future[Examined]] = deque()
+        for each in ranges(start, size):
+            waiting.append(pool.submit(_examine, each, size))
+            if len(waiting) >= _AHEAD * processes:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    except BrokenProcessPool as broken:
+        raise StorageUnavailable("a process of the audit died; nothing was found out") from broken
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _snapshot(moment: Connection) -> str | None:
+    if moment.dialect.name == "sqlite":
+        return None
+    return str(moment.exec_driver_sql("SELECT pg_export_snapshot()").scalar_one())
+
+
+def _prepare(url: str, snapshot: str | None) -> None:
+    """Set up one of several processes: it ends with the one that started it, not by Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    Thread(target=_follow, daemon=True).start()
+    _mine.append(_Own(url, snapshot))
+
+
+def _follow() -> None:
+    if (parent := parent_process()) is not None:
+        parent.join()
+        os._exit(1)  # killed, it could not say so
+
+
+def _examine(within: range, size: int) -> Examined:
+    with _mine[0].moment() as (connection, quick):
+        return examine(connection, within, size, quick)
+
+
+class _Own:
+    """What one of several processes reads with, from its first range on."""
+
+    def __init__(self, url: str, snapshot: str | None) -> None:
+        self._url, self._snapshot = url, snapshot
+        self._opened: tuple[Connection, Quick] | None = None
+
+    @contextmanager
+    def moment(self) -> Iterator[tuple[Connection, Quick]]:
+        """Open the database, the first time, and hold the moment of the audit, or this one.
+
+        Raises:
+            StorageUnavailable: it does not let another process in.
+        """
+        if self._opened is None:
+            try:
+                self._opened = self._open()
+            except SQLAlchemyError as error:
+                raise StorageUnavailable(reason(error)) from error
+        connection, _ = self._opened
+        if self._snapshot is None:
+            connection.exec_driver_sql("BEGIN")
+        try:
+            yield self._opened
+        finally:
+            if self._snapshot is None:
+                connection.rollback()
+
+    def _open(self) -> tuple[Connection, Quick]:
+        connection = open_reader(self._url, _DEADLINE_S).connect()
+        if self._snapshot is not None:
+            connection = connection.execution_options(isolation_level="REPEATABLE READ")
+            connection.exec_driver_sql(f"SET TRANSACTION SNAPSHOT '{self._snapshot}'")
+        return connection, Quick()

@@ -1,0 +1,118 @@
+"""What an audit reads of a range of records: tuples straight from the driver, and never more at once than fits.
+
+SQLAlchemy's rows would cost as much as everything that is done with them. SQLite hands out rows one by one; PostgreSQL
+as many at a time as their size allows, which is asked first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import count
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection
+from sqlalchemy.exc import SQLAlchemyError
+
+from db.engine import StorageUnavailable, reason
+
+_AT_ONCE, _ROWS_AT_ONCE = 2**23, 1000  # bytes and rows out of PostgreSQL
+_numbers = count()  # of its cursors
+
+
+class Row(NamedTuple):
+    """One record and its payload as they are stored; without a payload, `record_id` and all behind it are None."""
+
+    idx: int
+    id: Any
+    kind: Any
+    status: Any
+    observed_at_us: Any
+    digest: Any
+    leaf: Any
+    client_id: Any
+    model: Any
+    version: Any
+    record_id: Any
+    input: Any
+    output: Any
+    actor: Any
+    meta: Any
+    secret: Any
+
+
+class Lookup(NamedTuple):
+    """One row of lookups as it is stored."""
+
+    idx: int
+    position: int
+    client_id: Any
+    model: Any
+    version: Any
+    reference: Any
+    label: Any
+    score: Any
+    observed_at_us: Any
+    outcome_idx: Any
+
+
+_ID = {"sqlite": "{}", "postgresql": "uuid_send({})"}  # as bytes: a UUID costs as much to make as a hash
+_HELD = " + ".join(f"octet_length(p.{name})" for name in ("input", "output", "actor", "meta"))
+_PAID = "FROM record r LEFT JOIN payload p ON p.record_id = r.id WHERE r.idx >= {start} AND r.idx < {stop}"
+_RECORDS = (
+    "SELECT r.idx, {id}, r.kind, r.status, r.observed_at_us, r.digest, r.leaf, r.client_id, r.model, r.version,"
+    " {record_id}, p.input, p.output, p.actor, p.meta, p.secret " + _PAID + " ORDER BY r.idx"
+)
+_LARGEST = f"SELECT coalesce(max({_HELD}), 0) {_PAID}"
+_LOOKUPS = (
+    f"SELECT {', '.join(Lookup._fields)} FROM prediction WHERE idx >= {{start}} AND idx < {{stop}}"  # noqa: S608  # our own names
+    " ORDER BY idx, position"
+)
+
+
+def records(connection: Connection, start: int, stop: int) -> Iterator[tuple[Any, ...]]:
+    """Read the records from `start` up to `stop`, each in the order of Row's fields."""
+    spelling = _ID[connection.dialect.name]
+    ids = {"id": spelling.format("r.id"), "record_id": spelling.format("p.record_id")}
+    query = _RECORDS.format(start=int(start), stop=int(stop), **ids)
+    if connection.dialect.name == "sqlite":
+        return _streamed(connection, query)
+    driver: Any = connection.connection.driver_connection
+    ((largest,),) = driver.execute(_LARGEST.format(start=int(start), stop=int(stop))).fetchall()
+    return _fetched(driver, query, max(1, min(_ROWS_AT_ONCE, _AT_ONCE // max(1, largest))))
+
+
+def lookups(connection: Connection, start: int, stop: int) -> Iterator[tuple[Any, ...]]:
+    """Read the rows of lookups that belong to these records, each in the order of Lookup's fields."""
+    query = _LOOKUPS.format(start=int(start), stop=int(stop))
+    if connection.dialect.name == "sqlite":
+        return _streamed(connection, query)
+    return _fetched(connection.connection.driver_connection, query, _ROWS_AT_ONCE)
+
+
+@contextmanager
+def driving(connection: Connection) -> Iterator[None]:
+    """Read through SQLAlchemy and past it, and say of both what `reading` says.
+
+    Raises:
+        StorageUnavailable: the database failed, or is broken.
+    """
+    driver: Any = connection.dialect.loaded_dbapi
+    try:
+        yield
+    except (driver.Error, SQLAlchemyError) as error:
+        raise StorageUnavailable(reason(error)) from error
+
+
+def _streamed(connection: Connection, query: str) -> Iterator[tuple[Any, ...]]:
+    driver: Any = connection.connection.driver_connection
+    rows: Iterator[tuple[Any, ...]] = driver.execute(query)
+    return rows
+
+
+def _fetched(driver: Any, query: str, at_once: int) -> Iterator[tuple[Any, ...]]:
+    """Read through a cursor of the server's, in binary: bytes as text would double on the way."""
+    with driver.cursor(name=f"audit_{next(_numbers)}") as cursor:
+        cursor.execute(query.encode(), binary=True)
+        while rows := cursor.fetchmany(at_once):
+            yield from rows
