@@ -13,27 +13,26 @@ import json
 import multiprocessing
 import os
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
-from uuid import UUID
 
 from api.anchoring import AnchorFile
-from db import sqlite
 from db.engine import StorageRefused, StorageUnavailable, open_pen
-from db.ledger import Ledger, LedgerUnavailable
+from db.ledger import Ledger, LedgerUnavailable, RecordRefused
 from db.notes import Checkpoint, sign
-from db.records import Receipt, Record
+from db.records import Record
 from db.sealing import LedgerForked, Seal
-from tests import auditor
+from tests import auditor, wrongs
 from tests.ledgers import SEAL, predicted
 from tests.sealed import check, leaves_of, sql
 from tests.vectors.slow import Slow
 
 PATIENCE_S = 60.0
+REFUSALS = (LedgerUnavailable, LedgerForked, RecordRefused, StorageRefused, StorageUnavailable, OSError)
 _FORKED = multiprocessing.get_context("forkserver")
 
 
@@ -75,7 +74,7 @@ class Writer:
 @contextmanager
 def writer(url: str, journals: Path, *mutations: str, deadline_s: float = 5.0) -> Iterator[Writer]:
     """Start a writer; it opens the ledger when it is told to. Killed at the end if it still lives."""
-    _FORKED.set_forkserver_preload(["__main__", "tests.writer"])
+    _FORKED.set_forkserver_preload(["__main__", "tests.writer", "tests.wrongs"])
     journals.mkdir(exist_ok=True)
     ours, theirs = _FORKED.Pipe()
     process = _FORKED.Process(target=_live, args=(url, journals, mutations, deadline_s, theirs), daemon=True)
@@ -93,7 +92,7 @@ def writer(url: str, journals: Path, *mutations: str, deadline_s: float = 5.0) -
 def _live(url: str, journals: Path, mutations: tuple[str, ...], deadline_s: float, pipe: Connection) -> None:
     """Be the writer."""
     for name in mutations:
-        MUTATIONS[name]()
+        wrongs.MUTATIONS[name]()
     living = _Living(url, journals, deadline_s)
     pipe.send("here")
     while True:
@@ -112,19 +111,24 @@ class _Living:
         self.anchor = AnchorFile(journals.parent / "anchor.log")
         self.journal = os.open(journals / f"{os.getpid()}.jsonl", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         self.ledger: Ledger | None = None
+        self.last: list[Record] = []
 
-    def obey(self, do: str, *numbers: int) -> str:
+    def obey(self, do: str, *how: Any) -> str:
         """Do it and say what came of it: done, or the name of what was raised."""
         try:
             if do == "open":
-                self.open()
+                self.open().check()
             elif do == "append":
-                self.append(*numbers)
+                self.append(*how)
+            elif do == "again":
+                self.promise(self.last)
             elif do == "note":
                 self.open().note()
+            elif do == "at":
+                wrongs.at(*how)
             elif do == "close":
                 self.open()._engine.dispose()
-        except (LedgerUnavailable, LedgerForked, StorageRefused, StorageUnavailable, OSError) as raised:
+        except REFUSALS as raised:
             return f"{type(raised).__name__}: {raised}"
         return "done"
 
@@ -139,7 +143,7 @@ class _Living:
     def append(self, size: int, groups: int = 1) -> None:
         """Append groups; a promise is written down only when it was given, a denial when nothing was promised."""
         for _ in range(groups):
-            records = [predicted() for _ in range(size)]
+            self.last = records = [predicted() for _ in range(size)]
             write(self.journal, "asked", ids=[str(each.id) for each in records])
             try:
                 self.promise(records)
@@ -210,7 +214,7 @@ def findings(url: str, journals: Path) -> list[str]:
     said = read(journals)
     stored = {str(auditor._uuid(raw)) for (raw,) in sql(url, "SELECT id FROM record")}
     found = [str(each) for each in auditor.audit(url, said.told)]
-    found += [f"{each} was denied and is on record" for each in said.denied & stored]
+    found += [f"{each} was denied and is on record" for each in stored & said.denied - set(said.told)]
     found += [f"half of {ids} is on record" for ids in said.asked if 0 < len(stored & set(ids)) < len(ids)]
     return found + list(_forks(said, Slow(leaves_of(url))))
 
@@ -222,43 +226,3 @@ def _forks(said: Said, tree: Slow) -> Iterator[str]:
             yield f"{size} records were signed, and {len(tree.leaves)} are stored"
         elif roots != {tree.mth(0, size).hex()}:
             yield f"another tree of {size} records was signed: {roots}"
-
-
-def _tells_first() -> None:
-    """Promise first and append afterwards (M1)."""
-
-    def promise(self: _Living, records: list[Record]) -> None:
-        self.told(records)
-        self.open().append(records)
-
-    _Living.promise = promise  # type: ignore[method-assign]  # that is what a mutation is
-
-
-def _denies() -> None:
-    """Take a commit whose outcome is unknown for one that failed, without looking (M9)."""
-
-    def settle(self: Ledger, records: Sequence[Record]) -> dict[UUID, Receipt]:
-        if not records:
-            return settled(self, records)
-        raise LedgerUnavailable("it must have failed")
-
-    settled = Ledger._settle
-    Ledger._settle = settle  # type: ignore[method-assign]  # likewise
-
-
-def _pragma(name: str, wanted: str, expected: int) -> Callable[[], None]:
-    """Let SQLite's pen have another setting."""
-
-    def change() -> None:
-        rest = tuple(each for each in sqlite._PEN if each[0] != name)
-        sqlite._PEN = (*rest, (name, wanted, expected))
-
-    return change
-
-
-MUTATIONS: dict[str, Callable[[], None]] = {
-    "tells-first": _tells_first,
-    "denies": _denies,
-    "checkpoints-at-once": _pragma("wal_autocheckpoint", "1", 1),  # as one commit in some hundreds does
-    "syncs-nothing": _pragma("synchronous", "OFF", 0),
-}
