@@ -14,6 +14,8 @@ _SPELLING: Dialect = postgresql()  # type: ignore[no-untyped-call]  # SQLAlchemy
 _GRACE_S = 1.0  # the server's own timeouts speak first: their errors leave the connection usable
 _VACUUMED = ("payload", "prediction", "record", "erased", "hold")
 _READERS = 4  # connections per process: doors are several, and PostgreSQL's are dear
+# What psycopg.connect takes beside libpq's parameters; from a URL it would come as text, and undo what is set here.
+_OURS = frozenset({"autocommit", "context", "cursor_factory", "prepare_threshold", "row_factory"})
 
 # A setting of None is only read back: it belongs to the server.
 _COMMON: dict[str, tuple[str | None, str]] = {
@@ -115,6 +117,10 @@ def _open(
     url: URL, deadline_s: float, settings: Mapping[str, tuple[str | None, str]], **options: Any
 ) -> Engine:
     """Make an engine whose every new connection has these settings, proven."""
+    for name in _OURS & set(url.query):
+        raise StorageRefused(
+            name, url.query[name], "leave it out of DATABASE_URL; only libpq's parameters go there"
+        )
     engine = create_engine(
         url.set(drivername="postgresql+psycopg"),
         poolclass=QueuePool,
@@ -125,9 +131,8 @@ def _open(
     )
 
     def connect(_dialect: Dialect, _entry: object, args: Any, keywords: Any) -> _Bounded:
-        connection = _Bounded.connect(
-            *args, **keywords, connect_timeout=max(2, round(deadline_s)), autocommit=True
-        )
+        limit_s = max(2, round(deadline_s))
+        connection = _Bounded.connect(*args, **{**keywords, "connect_timeout": limit_s}, autocommit=True)
         connection.deadline_s = deadline_s + _GRACE_S
         try:
             _set(connection, settings)
