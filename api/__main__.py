@@ -16,6 +16,7 @@ from api.commands.administration import client, model
 from api.commands.key import key
 from api.commands.receipt import receipt
 from api.commands.verify import verify
+from api.commands.witness import witness
 from api.settings import Settings, environment, table
 
 LEVELS = click.Choice(["debug", "info", "warning", "error"])
@@ -47,6 +48,7 @@ main.add_command(key)
 main.add_command(model)
 main.add_command(receipt)
 main.add_command(verify)
+main.add_command(witness)
 
 
 def _chosen(**options: Any) -> Settings:

@@ -29,12 +29,17 @@ class Health:
             frame = await self.line.ask({"do": "state"})
         except EngineUnavailable:
             checks = {"engine": "does not answer", "ledger": "unknown", "models": "unknown"}
+            witnesses: dict[str, str] = {}
         else:
             state = orjson.loads(frame.body)
             ledger = "ok" if state["ledger"] == "writable" else str(state["ledger"])
             checks = {"engine": "ok", "ledger": ledger, "models": _missing(self.models, state["models"])}
+            witnesses = state["witnesses"]
         ready = set(checks.values()) == {"ok"}
-        return Answer(status=200 if ready else 503, content={"ready": ready, "checks": checks})
+        content: dict[str, Any] = {"ready": ready, "checks": checks}
+        # Answers do not wait for witnesses, so readiness does not either; but their silence is never silent.
+        content |= {"witnesses": witnesses} if witnesses else {}
+        return Answer(status=200 if ready else 503, content=content)
 
 
 def _missing(models: Iterable[str], loaded: Iterable[Mapping[str, Any]]) -> str:

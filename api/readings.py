@@ -78,13 +78,22 @@ def socket_path(text: str) -> Path:
     return Path(text)
 
 
+class EntryRefused(ValueError):
+    """One of several entries is not allowed; `entry` is the one."""
+
+    def __init__(self, entry: str) -> None:
+        super().__init__(entry)
+        self.entry = entry
+
+
+URL_PATTERN = r"https?://[^\s/?#]+(/[^\s?#]*[^\s/?#])?"
 PATH = Reading("a path", lambda text: Path(matching(".+", "").read(text)))
 DATABASE = matching(r"(sqlite:///|postgresql\+psycopg://).+", "sqlite:///<file> or postgresql+psycopg://…")
 SOCKET = Reading(f"a path of at most {SOCKET_PATH_BYTES} bytes", socket_path)
 HOST = matching(r"[A-Za-z0-9.:_-]+", "a host name or address to bind to")
 DOORS = Reading("auto, or a whole number from 1 to 64", door_count)
 PREFIX = matching(r"(/[A-Za-z0-9._~-]+)*", "nothing, or a path such as /onrecord (no slash at its end)")
-URL = matching(r"https?://[^\s/?#]+(/[^\s?#]*[^\s/?#])?", "an http(s) URL without a slash at its end")
+URL = matching(URL_PATTERN, "an http(s) URL without a slash at its end")
 ADDRESSES = matching(r"\*|[0-9a-fA-F.:/, ]*", "addresses or networks with commas between them, or *")
 OPTIONAL_URL = matching(r"(https?://[^\s?#]+)?", "nothing, or an http(s) URL")
 PLACE = matching(r"(https?://\S+|[^:\s]+)?", "nothing, an http(s) URL, or a path")

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import re
 from base64 import b64decode, b64encode
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from api import times
@@ -49,6 +49,13 @@ class ReceiptUnreadable(Exception):
 
 class ReceiptFalse(Exception):
     """A receipt does not hold; the message names the first thing that does not match."""
+
+
+class ReceiptUnwitnessed(Exception):
+    """Everything holds, but these witnesses have not cosigned the checkpoint."""
+
+    def __init__(self, names: list[str]) -> None:
+        super().__init__(f"not cosigned by {', '.join(names)}: ask for the receipt again in a minute")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,7 +139,9 @@ def proof(receipt: Receipt) -> bytes:
     return Proof(index=receipt.index, hashes=receipt.hashes, checkpoint=note).encode()
 
 
-def check(evidence: Evidence, key: VerifierKey, **contents: bytes | None) -> Iterator[str]:
+def check(
+    evidence: Evidence, key: VerifierKey, witnesses: Sequence[VerifierKey] = (), **contents: bytes | None
+) -> Iterator[str]:
     """Check everything in turn, saying each time what holds; `input` and `output` are exact bytes, or None.
 
     Nothing of the receipt is believed before the pinned key has signed for it.
@@ -140,8 +149,10 @@ def check(evidence: Evidence, key: VerifierKey, **contents: bytes | None) -> Ite
     Raises:
         ReceiptFalse: the first thing that does not match.
     """
-    signed = _proven(evidence, key)
+    signed = _proven(evidence, key, witnesses)
     yield f"checkpoint  signed by {key.name} with the pinned key: {signed.checkpoint.size} records"
+    for witness, at_s in signed.seen_at_s:
+        yield f"witness     {witness.name} saw this checkpoint at {times.text(at_s * 1_000_000)}"
     index = Proof.parse(evidence.proof).index
     try:
         leaf = read_leaf(evidence.leaf)
@@ -161,11 +172,13 @@ def check(evidence: Evidence, key: VerifierKey, **contents: bytes | None) -> Ite
             raise ReceiptFalse(f"the {WORDS[name]} on record is another than these {len(content)} bytes")
         else:
             yield f"{WORDS[name]:<12}these {len(content)} bytes are those on record"
+    if unseen := [each.name for each in witnesses if each not in dict(signed.seen_at_s)]:
+        raise ReceiptUnwitnessed(unseen)
 
 
-def _proven(evidence: Evidence, key: VerifierKey) -> SignedCheckpoint:
+def _proven(evidence: Evidence, key: VerifierKey, witnesses: Sequence[VerifierKey]) -> SignedCheckpoint:
     try:
-        return verify_proof(evidence.proof, evidence.leaf, key)
+        return verify_proof(evidence.proof, evidence.leaf, key, witnesses)
     except NoteRefused as refused:
         raise ReceiptFalse(
             f"the checkpoint is not one of {key.name} and the pinned key: {refused}"

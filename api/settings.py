@@ -16,6 +16,7 @@ from typing import Any
 
 from api import readings
 from api.readings import Documented, Reading, SettingRefused, setting, whole
+from api.witnesses import WITNESSES, Witnesses
 
 MIB = 1 << 20
 
@@ -158,6 +159,18 @@ class Settings:
         "file the engine adds signed checkpoints to, at most one a second; it will not start behind them",
         "operator; on a disk of its own it shows when the database is rolled back; losing it hides that",
     )
+    witnesses: Witnesses = setting(
+        "",
+        WITNESSES,
+        "witnesses that are asked to cosign checkpoints, off the way of answers",
+        "operator; other people's hosts: each shows that the ledger was not rewritten or rolled back",
+    )
+    witness_every_s: int = setting(
+        "10",
+        whole(1, 86400, "seconds"),
+        "how often each witness is asked, if there is something new",
+        "operator; the newest records may be rolled back unseen for as long",
+    )
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str]) -> Settings:
@@ -195,7 +208,8 @@ def _read(each: Field[Any], text: str) -> Any:
     try:
         return reading.read(text)
     except ValueError as refused:
-        raise SettingRefused(variable_of(each.name), text, reading.allowed) from refused
+        culprit = refused.entry if isinstance(refused, readings.EntryRefused) else text
+        raise SettingRefused(variable_of(each.name), culprit, reading.allowed) from refused
 
 
 def variable_of(name: str) -> str:

@@ -26,7 +26,7 @@ from heapq import merge
 
 from sqlalchemy import Connection, Engine, text
 
-from db import auditing_erasures
+from db import auditing_erasures, auditing_witnesses
 from db import auditing_head as head
 from db import auditing_pool as pool
 from db.auditing import Anchor, Cause, Findings, Tally, Verdict
@@ -56,11 +56,12 @@ class How:
     progress: Progress = lambda _done, _size: None
 
 
-def audit(
+def audit(  # noqa: PLR0913  # each thing that is believed from outside is named
     engine: Engine,
     key: VerifierKey,
     anchors: Sequence[Anchor] = (),
     *,
+    witnesses: Sequence[VerifierKey] = (),
     mac_key: bytes | None = None,
     how: How | None = None,
 ) -> Verdict:
@@ -72,9 +73,10 @@ def audit(
         StorageUnavailable: the database cannot be read; nothing was found out.
     """
     with _moment(engine) as connection:
-        return _Audit(engine, connection, Claims(key, findings := Findings(), anchors), findings).run(
-            key, mac_key, how or How()
-        )
+        findings = Findings()
+        claims = Claims(key, findings, anchors)
+        verdict = _Audit(engine, connection, claims, findings).run(key, mac_key, how or How())
+        return auditing_witnesses.witnessed(verdict, connection, key, witnesses)
 
 
 @contextmanager

@@ -24,6 +24,7 @@ class Cause(StrEnum):
     TILE = "tile"
     ANCHOR = "anchor"  # a checkpoint kept outside contradicts the ledger
     ERASURE = "erasure"  # what is gone is not what the record of its erasure says, or is still there
+    WITNESS = "witness"  # a stored cosignature is not what its witness made
     STATE = "state"  # clients, versions, aliases and holds are not what the recorded changes made them
 
 
@@ -45,6 +46,20 @@ class Anchor:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Witnessed:
+    """What the stored cosignatures of one witness say; without a name, of all whose keys were not given."""
+
+    name: str
+    count: int = 0
+    size: int = 0
+    at_s: int = 0  # when the witness says that it saw this size
+
+    def and_one(self, size: int, at_s: int) -> Witnessed:
+        """Add one; they come in the order of their sizes."""
+        return Witnessed(name=self.name, count=self.count + 1, size=size, at_s=at_s)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
     """What the audit saw; without findings, the first `anchored` records are those that somebody outside saw too."""
 
@@ -60,6 +75,7 @@ class Verdict:
     signed: int  # the largest size that a stored note vouches for
     anchored: int
     anchors: dict[str, int]  # source: how many genuine checkpoints came from there
+    witnesses: tuple[Witnessed, ...] = ()
     is_mac_checked: bool
     findings: tuple[Finding, ...]
     found: int  # all findings, those too that were only counted

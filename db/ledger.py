@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from uuid import UUID
 
-from sqlalchemy import Connection, Engine, RowMapping, select
+from sqlalchemy import Connection, Engine, select
 from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
 
-from db import heads, holds, receipts, tiles
+from db import cosignatures, heads, holds, receipts, tiles
 from db.engine import DEADLINE_S, StorageRefused, harden, reason, scrub
-from db.records import SECRET_BYTES, Appended, Receipt, Record, leaf, salted_leaf, salts
-from db.rows import CONTENT, Rows
+from db.groups import Group, group_of, is_same
+from db.notes import VerifierKey
+from db.records import Appended, Receipt, Record, salts
+from db.rows import Rows
 from db.sealing import Head, LedgerForked, Seal
 from db.tables import payload, record
 from db.tree import Frontier, Growth, leaf_hash
@@ -53,16 +54,6 @@ class _Unsettled(Exception):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Group:
-    """Records with what is made of them once, before any lock: a second attempt inserts the same leaves."""
-
-    records: Sequence[Record]
-    secrets: Sequence[bytes]
-    salts: Sequence[Mapping[str, bytes]]
-    leaves: Sequence[bytes]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class _Change:
     """What happens to current state in the transaction of a record: before it is stored, and after."""
 
@@ -94,6 +85,15 @@ class Ledger:
         self._seen: Frontier | None = None
         self._noted: Frontier | None = None
         self._fork: str | None = None
+
+    @property
+    def key(self) -> VerifierKey:
+        """Give away what verifies the notes that are written here."""
+        return self._seal.signer.key()
+
+    def stop(self, reason: str) -> None:
+        """Append nothing more: somebody outside has proof that what is stored is not what was recorded."""
+        self._fork = reason
 
     def check(self) -> None:
         """Look at the stored head before anything is appended; also notices a head that went backwards since.
@@ -164,6 +164,16 @@ class Ledger:
         self._noted = seen
         return True
 
+    def cosigned(self, size: int, line: bytes, witness: VerifierKey) -> None:
+        """Keep the line that this witness has put under the note of this size; raises LedgerUnavailable."""
+        try:
+            with self._connection() as connection:
+                connection.begin()
+                cosignatures.put(connection, size, line, witness)
+                connection.commit()
+        except (SQLAlchemyError, StorageRefused) as error:
+            raise LedgerUnavailable(reason(error)) from error
+
     def _keep(self, records: Sequence[Record], change: _Change) -> Appended:
         """Append what is not stored yet; normally that is everything, so nothing is looked up first."""
         wanted: dict[UUID, Record] = {}
@@ -189,7 +199,7 @@ class Ledger:
     def _write(self, records: Sequence[Record], change: _Change) -> dict[UUID, Receipt]:
         """Write one group in one transaction; after COMMIT was sent, no error says what became of it."""
         sent = False
-        group = _group(records)
+        group = group_of(records)
         try:
             with self._connection() as connection:
                 connection.begin()
@@ -208,7 +218,7 @@ class Ledger:
         made = receipts.of_growth(self._seal, growth, group.leaves, group.salts)
         return dict(zip((each.id for each in records), made, strict=True))
 
-    def _insert(self, connection: Connection, group: _Group, change: _Change) -> Growth:
+    def _insert(self, connection: Connection, group: Group, change: _Change) -> Growth:
         """Insert the bulk before the lock on `head`; number the records and grow the tree under it."""
         self._rows.add_payloads(connection, group.records, group.secrets)
         head = heads.lock(connection)
@@ -259,7 +269,7 @@ class Ledger:
             frontier = self._open(heads.lock(connection))
             found = connection.execute(content.where(record.c.id.in_(given))).mappings().all()
             for row in found:
-                if not _is_same(row, given[row["id"]]):
+                if not is_same(row, given[row["id"]]):
                     raise RecordConflict(row["id"])
             paths = receipts.paths(tiles.reader(connection), frontier, {r["idx"]: r["leaf"] for r in found})
             connection.commit()
@@ -284,17 +294,3 @@ class Ledger:
             except SQLAlchemyError:
                 connection.invalidate()
                 raise
-
-
-def _is_same(row: RowMapping, given: Record) -> bool:
-    """Tell whether what is stored is this record: its columns, its bytes, and the leaf that stands for them."""
-    is_equal = all(row[name] == getattr(given, name) for name in CONTENT)
-    return is_equal and bool(row["leaf"] == leaf(given, row["secret"]))
-
-
-def _group(records: Sequence[Record]) -> _Group:
-    random = os.urandom(SECRET_BYTES * len(records))
-    secrets = [random[at : at + SECRET_BYTES] for at in range(0, len(random), SECRET_BYTES)]
-    salt = list(map(salts, secrets))
-    leaves = list(map(salted_leaf, records, salt))
-    return _Group(records=records, secrets=secrets, salts=salt, leaves=leaves)

@@ -10,13 +10,13 @@ from uuid import UUID
 
 from sqlalchemy import Connection, Engine, select
 
-from db import tiles
+from db import cosignatures, tiles
 from db.engine import is_storable, reading
 from db.erased import RecordErased, erasures_of
 from db.lookups import RecordNotFound
-from db.notes import Checkpoint
 from db.records import salts
-from db.tables import head, note, payload, record
+from db.submissions import stated
+from db.tables import head, payload, record
 from db.tree import consistency_proof, from_tiles, inclusion_proof, leaf_hash, verify_inclusion
 
 
@@ -45,7 +45,7 @@ class Proofs:
         self._engine = engine
 
     def receipt(self, record_id: UUID, client_id: str | None = None) -> ProvenRecord:
-        """Prove one record under the newest checkpoint.
+        """Prove one record under the newest checkpoint that a witness has cosigned, or under the newest.
 
         Raises:
             RecordNotFound: there is none, or, where `client_id` is given, it is another client's.
@@ -57,8 +57,8 @@ class Proofs:
             opened = {} if secret is None else salts(secret)
             if not opened.keys() >= {"input", "output"}:
                 raise _gone(connection, record_id, index)
-            signed = _newest(connection)
-            newest = Checkpoint.parse(signed.partition(b"\n\n")[0] + b"\n") if signed else None
+            signed = cosignatures.covering(connection, index)
+            newest = stated(signed) if signed else None
             if newest is None or newest.size <= index:
                 raise NotProvable("no checkpoint covers this record yet; ask again in a second")
             hashes = inclusion_proof(index, newest.size, from_tiles(tiles.reader(connection)))
@@ -73,9 +73,9 @@ class Proofs:
         )
 
     def checkpoint(self) -> bytes:
-        """Return the newest signed checkpoint; NotProvable where none was made yet."""
+        """Return the newest signed checkpoint, with its cosignatures; NotProvable where none was made yet."""
         with reading(self._engine) as connection:
-            newest = _newest(connection)
+            newest = cosignatures.newest(connection)
         if not newest:
             raise NotProvable("there is no checkpoint yet; ask again in a second")
         return newest
@@ -106,7 +106,3 @@ def _find(connection: Connection, record_id: UUID, client_id: str | None) -> tup
 def _gone(connection: Connection, record_id: UUID, index: int) -> LookupError:
     erasures = erasures_of(connection, index)
     return RecordErased(record_id, erasures) if erasures else RecordNotFound(str(record_id))
-
-
-def _newest(connection: Connection) -> bytes:
-    return connection.scalar(select(note.c.text).order_by(note.c.size.desc()).limit(1)) or b""

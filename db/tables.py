@@ -144,6 +144,14 @@ note = Table(  # signed checkpoints, one a second at most
     Column("text", LargeBinary, nullable=False),
 )
 
+cosignature = Table(  # a witness's line for the note of this size
+    "cosignature",
+    metadata,
+    Column("size", _Idx, primary_key=True, autoincrement=False),
+    Column("witness", Text, primary_key=True),  # its name and the id of its key
+    Column("line", LargeBinary, nullable=False),
+)
+
 prediction = Table(
     "prediction",
     metadata,

@@ -22,7 +22,7 @@ from db.audit import How, audit
 from db.auditing import Anchor, Verdict
 from db.engine import open_pen, open_reader
 from db.ledger import Ledger
-from db.notes import Checkpoint, Signer, VerifierKey, sign
+from db.notes import COSIGNATURE, Checkpoint, Signer, VerifierKey, cosign, sign
 from db.records import Kind, Record, new_id
 from db.tree import Frontier, Growth, leaf_hash
 from tests import changing
@@ -31,6 +31,9 @@ from tests.ledgers import NOON_US, SEAL, fresh, predicted
 from tests.postgres import name_of, plain
 
 KEY: VerifierKey = SEAL.signer.key()
+WITNESS = Signer(
+    name="onrecord.test/witness", private=Ed25519PrivateKey.from_private_bytes(bytes(range(1, 33)))
+)
 NOTED = (
     12  # after each of the first records there is a note, so that a changed one among them is named exactly
 )
@@ -63,9 +66,10 @@ class Rigged:
     ) -> Verdict:
         """Audit with the pinned key, and with or without what was kept outside."""
         kept = [Anchor(source="outside", note=note) for note in self.anchors] if anchored else []
+        seen = [WITNESS.key(COSIGNATURE)] if anchored else []
         reader = open_reader(self.url)
         try:
-            return audit(reader, KEY, kept, mac_key=mac_key, how=how)
+            return audit(reader, KEY, kept, witnesses=seen, mac_key=mac_key, how=how)
         finally:
             reader.dispose()
 
@@ -199,6 +203,7 @@ def _make(url: str) -> Rigged:
         for number in range(NOTED - len(_changes())):
             ledger.append([answered(f"r-{number}")])
             ledger.note()
+        ledger.cosigned(NOTED, cosign(notes[-1], WITNESS, NOON_US // 1_000_000), WITNESS.key(COSIGNATURE))
         end = SIZE - LET_GO - 1
         for start in range(NOTED, end, 48):
             stop = min(start + 48, end)

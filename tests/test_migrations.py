@@ -106,7 +106,7 @@ def test_a_database_that_is_ahead_is_refused(url: str) -> None:
     migrate.upgrade(url)
     sql(url, "UPDATE alembic_version SET version_num = '9999'")
 
-    with pytest.raises(migrate.SchemaMismatch, match=r"9999.*needs 0003"):
+    with pytest.raises(migrate.SchemaMismatch, match=f"9999.*needs {migrate.head()}"):
         migrate.check(url)
 
 
@@ -136,7 +136,7 @@ def test_a_ledger_with_records_refuses_to_downgrade(url: str) -> None:
 
     with pytest.raises(RuntimeError, match="never dropped"):
         alembic(url, "base")
-    assert migrate.current(url) == "0003"
+    assert migrate.current(url) == migrate.head()
 
 
 def test_an_empty_ledger_can_be_taken_down_and_up_again(url: str) -> None:

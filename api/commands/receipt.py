@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
+UNWITNESSED = 3  # as verify says that nothing outside vouches for it
 FALSE = 1  # 2 is for what cannot be read, as everywhere
 _FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 
@@ -15,19 +17,26 @@ _FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 @click.option("--key", type=_FILE, required=True, help="The public key you have pinned (var/ledger.pub).")
 @click.option("--input", "sent", type=_FILE, help="The exact bytes of the request's body.")
 @click.option("--output", "answered", type=_FILE, help="The exact bytes of the answer's body.")
+@click.option(
+    "--witness", "witnesses", multiple=True, help="The key of a witness that must have cosigned it."
+)
 @click.pass_context
-def receipt(
-    context: click.Context, /, file: Path, key: Path, sent: Path | None, answered: Path | None
-) -> None:
+def receipt(context: click.Context, /, file: Path, key: Path, **given: Any) -> None:
     """Check a receipt offline: FILE is its JSON, or the headers that `curl -D` saved."""
-    from api.receipts import ReceiptFalse, ReceiptUnreadable, check, evidence
+    from api.commands.witnessed import read
+    from api.receipts import ReceiptFalse, ReceiptUnreadable, ReceiptUnwitnessed, check, evidence
     from api.refusals import CommandRefused
     from db.notes import NoteRefused, VerifierKey
 
     try:
         pinned = VerifierKey.parse(key.read_text().strip())
-        for line in check(evidence(file.read_bytes()), pinned, input=_bytes(sent), output=_bytes(answered)):
+        witnesses = [witness for witness, _ in map(read, given["witnesses"])]
+        contents = {"input": _bytes(given["sent"]), "output": _bytes(given["answered"])}
+        for line in check(evidence(file.read_bytes()), pinned, witnesses, **contents):
             click.echo(line)
+    except ReceiptUnwitnessed as unwitnessed:
+        click.echo(f"UNWITNESSED {unwitnessed}")
+        context.exit(UNWITNESSED)
     except ReceiptFalse as false:
         click.echo(f"FALSE       {false}")
         context.exit(FALSE)

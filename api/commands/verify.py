@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import os
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from api import times
 from api.refusals import CommandRefused
 from api.settings import Settings, environment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from api.commands.witnessed import Asked
     from db.audit import Progress
     from db.auditing import Anchor, Verdict
     from db.notes import VerifierKey
@@ -43,30 +45,52 @@ _FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 @click.option(
     "--processes", type=click.IntRange(1, 256), help="How many processes read. Default: one for each core."
 )
+@click.option(
+    "--witness",
+    "witnesses",
+    multiple=True,
+    help="A witness: its key, to check what is stored, or <url>=<key>, to ask it too. Default: ONRECORD_WITNESSES",
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object for other programs.")
 @click.pass_context
-def verify(
-    context: click.Context,
-    /,
-    key: Path | None,
-    anchors: tuple[Path, ...],
-    processes: int | None,
-    as_json: bool,
-) -> None:
+def verify(context: click.Context, /, processes: int | None, as_json: bool, **given: Any) -> None:
     """Check every record, and that nothing was changed, removed or added: exit code 0, 1, 2 or 3."""
     settings = Settings.from_environment(environment())
-    verdict = _audit(
-        settings,
-        _key(key or settings.var / "ledger.pub"),
-        _anchors(settings, anchors),
-        processes or os.cpu_count() or 1,
-    )
+    outside = _outside(settings, **given)
+    verdict = _audit(settings, outside, processes or os.cpu_count() or 1)
     code = exit_code(verdict)
     if as_json:
-        click.echo(_json(verdict, code))
+        click.echo(_json(verdict, outside, code))
     else:
-        _show(verdict, code)
+        _show(verdict, outside, code)
     context.exit(code)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Outside:
+    """What is believed because it does not come out of the database."""
+
+    key: VerifierKey
+    anchors: list[Anchor]
+    witnesses: list[VerifierKey]
+    asked: list[Asked]
+
+
+def _outside(
+    settings: Settings, *, key: Path | None, anchors: tuple[Path, ...], witnesses: tuple[str, ...]
+) -> _Outside:
+    from api.commands import witnessed
+
+    pinned = _key(key or settings.var / "ledger.pub")
+    read = list(map(witnessed.read, witnesses or map(str, settings.witnesses)))
+    asked = list(witnessed.ask((at for _, at in read if at), [pinned]))
+    shown = [each.anchor for each in asked if each.anchor is not None]
+    return _Outside(
+        key=pinned,
+        anchors=_anchors(settings, anchors) + shown,
+        witnesses=[witness for witness, _ in read],
+        asked=asked,
+    )
 
 
 def exit_code(verdict: Verdict) -> int:
@@ -76,7 +100,7 @@ def exit_code(verdict: Verdict) -> int:
     return VERIFIED if verdict.anchored else NOT_ANCHORED
 
 
-def _audit(settings: Settings, key: VerifierKey, anchors: list[Anchor], processes: int) -> Verdict:
+def _audit(settings: Settings, outside: _Outside, processes: int) -> Verdict:
     from db import migrate
     from db.audit import How, audit
     from db.engine import open_reader
@@ -85,8 +109,14 @@ def _audit(settings: Settings, key: VerifierKey, anchors: list[Anchor], processe
     reader = open_reader(settings.database_url, _DEADLINE_S)
     try:
         with _progress() as progress:
-            how = How(processes=processes, progress=progress)
-            return audit(reader, key, anchors, mac_key=_mac_key(settings), how=how)
+            return audit(
+                reader,
+                outside.key,
+                outside.anchors,
+                witnesses=outside.witnesses,
+                mac_key=_mac_key(settings),
+                how=How(processes=processes, progress=progress),
+            )
     finally:
         reader.dispose()
 
@@ -136,14 +166,15 @@ def _progress() -> Iterator[Progress]:
         yield lambda done, size: bar.update(task, completed=done, total=size)
 
 
-def _json(verdict: Verdict, code: int) -> str:
+def _json(verdict: Verdict, outside: _Outside, code: int) -> str:
     import json
 
     said: dict[str, Any] = asdict(verdict) | {"root": verdict.root.hex(), "exit_code": code}
+    said["asked"] = [{"witness": each.name, "said": each.said} for each in outside.asked]
     return json.dumps(said, indent=2)
 
 
-def _show(verdict: Verdict, code: int) -> None:
+def _show(verdict: Verdict, outside: _Outside, code: int) -> None:
     from rich.console import Console
 
     out = Console(soft_wrap=True, highlight=False, emoji=False)
@@ -153,7 +184,7 @@ def _show(verdict: Verdict, code: int) -> None:
     if (more := verdict.found - len(verdict.findings)) > 0:
         out.print(f"and {more} more", style="red", markup=False)
     out.print(_headline(verdict, code), style="bold green" if code == VERIFIED else "bold red", markup=False)
-    for line in _details(verdict):
+    for line in (*_details(verdict), *(f"witness     {each.name} {each.said}" for each in outside.asked)):
         out.print(line, markup=False)
 
 
@@ -173,6 +204,15 @@ def _details(verdict: Verdict) -> Iterator[str]:
     yield f"signed      {verdict.notes} stored checkpoints, the largest of {verdict.signed} records"
     for source, count in verdict.anchors.items():
         yield f"anchor      {count} checkpoints from {source}"
+    for seen in verdict.witnesses:
+        if seen.name and seen.count:
+            at = times.text(seen.at_s * 1_000_000)
+            largest = f"the largest of {seen.size} records at {at}"
+            yield f"cosigned    {seen.count} stored checkpoints by {seen.name}, {largest}"
+        elif seen.name:
+            yield f"cosigned    no stored checkpoint by {seen.name}"
+        else:
+            yield f"not checked {seen.count} cosignatures of witnesses whose keys were not given (--witness)"
     yield f"payloads    {verdict.payloads}, with {verdict.predictions} rows of lookups"
     if not verdict.is_mac_checked:
         yield "not checked the mac of the head: its key cannot be read here"

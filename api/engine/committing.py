@@ -53,6 +53,12 @@ class Committer:
         """Run a change on the ledger's thread, between two groups."""
         return await asyncio.get_running_loop().run_in_executor(self._pen, work, self._ledger)
 
+    async def stop(self, reason: str) -> None:
+        """Record nothing more, because somebody outside has proof that what is stored was changed."""
+        self._is_forked = True
+        log.error("ledger-forked", reason=reason)
+        await self.with_pen(lambda ledger: ledger.stop(reason))
+
     def state(self) -> str:
         """Say whether records can be written, in words that name nothing.
 

@@ -26,6 +26,7 @@ from api.engine.lanes import Lanes
 from api.engine.loading import Loading
 from api.engine.plans import Change, ChangeRefused, Done, Plan, Sources
 from api.engine.roster import CHAMPION, Roster
+from api.engine.witnesses import Witnesses
 from api.settings import Settings
 from db.engine import StorageUnavailable
 from db.ledger import Ledger, LedgerUnavailable
@@ -48,6 +49,7 @@ class Engine:
         self._desk = Desk(most_requests=settings.queue_requests, most_bytes=settings.queue_bytes)
         self._loading = Loading(settings.store)
         self._committer = Committer(ledger, self._desk)
+        self._witnesses = Witnesses(settings, ledger, self._committer)
         self._lanes = Lanes(
             roster,
             self._loading,
@@ -65,6 +67,7 @@ class Engine:
                 self._tasks = tasks
                 tasks.create_task(self._committer.run())
                 tasks.create_task(self._committer.note_now_and_then())
+                tasks.create_task(self._witnesses.run())
                 tasks.create_task(self._refuse_late())
                 await self._lanes.start(tasks)
                 server = await asyncio.start_unix_server(self._serve, sock=listening)
@@ -159,6 +162,7 @@ class Engine:
         content = {
             "models": self._lanes.models(),
             "ledger": self._committer.state(),
+            "witnesses": self._witnesses.state(),
             "waiting": len(self._desk),
             "pid": os.getpid(),
             "started_at_us": self._started_at_us,

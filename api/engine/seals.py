@@ -12,11 +12,7 @@ import secrets
 from collections.abc import Callable
 from pathlib import Path
 
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-
-from api import keys
+from api import keys, signing
 from api.keys import CURE_LEDGER, KeyRefused
 from db.notes import NoteRefused, Signer, VerifierKey
 from db.sealing import Seal
@@ -39,7 +35,7 @@ def create(var: Path) -> list[Path]:
         private.mkdir(mode=0o700, parents=True, exist_ok=True)
         private.chmod(0o700)
     makers: dict[Path, Callable[[], bytes]] = {
-        sign_key_path(var): _new_sign_key,
+        sign_key_path(var): signing.new,
         keys.mac_key_path(var): lambda: secrets.token_bytes(keys.MAC_KEY_BYTES),
     }
     missing = [path for path in makers if not path.exists()]
@@ -74,14 +70,7 @@ def read(var: Path) -> Seal:
 
 def of(var: Path, origin: str) -> Seal:
     """Read the private keys for a ledger of this origin; raises KeyRefused as `read` does."""
-    path = sign_key_path(var)
-    try:
-        private = serialization.load_pem_private_key(keys.read_private(path, CURE_LEDGER), password=None)
-    except (ValueError, TypeError, UnsupportedAlgorithm) as refused:
-        raise KeyRefused(path, "is not a private key in PEM", CURE_LEDGER) from refused
-    if not isinstance(private, Ed25519PrivateKey):
-        raise KeyRefused(path, "is not an Ed25519 key", CURE_LEDGER)
-    signer = Signer(name=origin, private=private)
+    signer = Signer(name=origin, private=signing.read(sign_key_path(var), CURE_LEDGER))
     return Seal(origin=origin, mac_key=keys.read_mac_key(var), signer=signer)
 
 
@@ -98,9 +87,3 @@ def publish(var: Path, seal: Seal) -> Path:
     draft.replace(path)
     keys.sync_folder(path.parent)
     return path
-
-
-def _new_sign_key() -> bytes:
-    return Ed25519PrivateKey.generate().private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
