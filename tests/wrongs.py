@@ -124,5 +124,6 @@ MUTATIONS: dict[str, Callable[[], None]] = {
     "denies": _denies,
     "believes": _believes,
     "checkpoints-at-once": _pragma("wal_autocheckpoint", "1", 1),  # as one commit in some hundreds does
+    "syncs-seldom": _pragma("synchronous", "NORMAL", 1),
     "syncs-nothing": _pragma("synchronous", "OFF", 0),
 }
