@@ -20,6 +20,7 @@ from api.callers import Callers
 from api.catalog import Catalog
 from api.document import Document
 from api.front import Front
+from api.guard import Guard
 from api.health import Health
 from api.ledger import Ledger
 from api.line import Line
@@ -62,7 +63,8 @@ def create_door(settings: Settings) -> ASGIApp:
 
     handlers = _handlers(settings, agreed, issuer, reader, line)
     api = direct.connect(agreed, handlers, callers.authorize, settings.max_body_bytes, lifespan)
-    return split(Front(api, agreed), create_pages(settings, agreed), agreed)
+    door = split(api, create_pages(settings, agreed), agreed)
+    return Front(Guard(door, settings.hosts, settings.max_body_bytes), agreed)
 
 
 def _handlers(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import secrets
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -14,12 +13,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.catalog import ModelUnknown
 from api.contract import Contract
+from api.logs import named
 from api.operations import Disconnected
 from api.problems import MEDIA_TYPE, Fault, RequestRefused
 from db.engine import StorageUnavailable
 from db.lookups import RecordNotFound
 
 log = structlog.get_logger()
+PATH_CHARACTERS = 200  # of a path in the log
 # Exceptions of other rooms; everything else is a fault of ours.
 _BY_CLASS: Mapping[type[Exception], Fault] = {
     ModelUnknown: Fault(slug="not-found", detail="there is no such model or version here"),
@@ -32,7 +33,7 @@ _INTERNAL = Fault(slug="internal", detail="this is our fault and was logged")
 
 
 class Front:
-    """Wraps the API: whatever happens inside, exactly one well-formed answer leaves, or none if the caller left."""
+    """Wraps a door: whatever happens inside, exactly one well-formed answer leaves, or none if the caller left."""
 
     def __init__(self, app: ASGIApp, contract: Contract) -> None:
         self._app = app
@@ -48,7 +49,7 @@ class Front:
         try:
             await self._app(scope, receive, answering)
         except Disconnected:
-            log.info("caller left", request=answering.request_id, path=scope["path"])
+            log.info("caller left", path=_path(scope))
             return
         except Exception as error:  # noqa: BLE001  # the last resort: a caller must get an answer, the log the reason
             await self._answer_error(error, scope, answering)
@@ -57,15 +58,14 @@ class Front:
     async def _answer_error(self, error: Exception, scope: Scope, answering: _Answering) -> None:
         fault = self._fault(error, scope)
         if fault is _INTERNAL:
-            log.error("failed", request=answering.request_id, path=scope["path"], exc_info=error)
+            log.error("failed", path=_path(scope), exc_info=error)
         if answering.status is not None:
             raise error  # half an answer is out: the server cuts the connection, which no caller takes for a whole one
         if fault.slug == "method-not-allowed" and scope["method"] == "OPTIONS":
             await answering.send_whole(204, {"Allow": fault.headers["Allow"]}, b"")
         else:
-            await answering.send_whole(
-                fault.status, {"Content-Type": MEDIA_TYPE, **fault.headers}, fault.body()
-            )
+            content = fault.body(answering.request_id)
+            await answering.send_whole(fault.status, {"Content-Type": MEDIA_TYPE, **fault.headers}, content)
 
     def _fault(self, error: Exception, scope: Scope) -> Fault:
         if isinstance(error, RequestRefused):
@@ -85,9 +85,9 @@ class Front:
         refused = answering.status is None or answering.status >= 400
         (log.info if refused else log.debug)(
             "answered",
-            request=answering.request_id,
             method=scope["method"],
-            path=scope["path"],
+            path=_path(scope),
+            address=scope["client"] and scope["client"][0],
             status=answering.status,
             ms=round(seconds * 1000, 2),
         )
@@ -106,12 +106,17 @@ def _allowed(contract: Contract) -> list[tuple[re.Pattern[str], str]]:
     ]
 
 
+def _path(scope: Scope) -> str:
+    """Show the path as it was sent: ASCII, control characters escaped, no query (it may name a person)."""
+    return str(scope["raw_path"][:PATH_CHARACTERS], "latin-1")
+
+
 class _Answering:
     """Remembers whether the answer has begun, and puts on it what every answer carries."""
 
     def __init__(self, send: Send) -> None:
         self._send = send
-        self.request_id = secrets.token_hex(8)
+        self.request_id = named()
         self.status: int | None = None
 
     async def __call__(self, message: Message) -> None:

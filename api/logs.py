@@ -7,22 +7,39 @@ whole.
 
 from __future__ import annotations
 
+import json
 import logging
 import os
+import secrets
 import sys
 import traceback
+from contextvars import ContextVar
 from typing import Any
 
-import orjson
 import structlog
 from structlog.typing import EventDict, Processor
+
+_REQUEST: ContextVar[str] = ContextVar("request", default="")
+
+
+def named() -> str:
+    """Give the request that begins here a name; every line logged on its behalf carries it, in its threads, too."""
+    name = secrets.token_hex(8)
+    _REQUEST.set(name)
+    return name
+
+
+def request_name() -> str:
+    """Tell the name of the request that is being answered; empty outside of any."""
+    return _REQUEST.get()
 
 
 def configure(part: str, level: str, *, debug: bool = False) -> None:
     """Set up logging of this process; every line names its `part` (door, engine, supervisor) and its pid."""
 
     def name_part(_logger: Any, _method: str, event: EventDict) -> EventDict:
-        return {**event, "part": part, "pid": os.getpid()}
+        request = {"request": request_name()} if request_name() else {}
+        return {**request, **event, "part": part, "pid": os.getpid()}
 
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -76,4 +93,5 @@ def _places_only(_logger: Any, _method: str, event: EventDict) -> EventDict:
 
 
 def _line(_logger: Any, _method: str, event: EventDict) -> str:
-    return orjson.dumps(event, default=str).decode()
+    """Write one line of printable ASCII: what a stranger sent must move no cursor and begin no line."""
+    return json.dumps(event, default=str, separators=(",", ":")).replace("\x7f", "\\u007f")

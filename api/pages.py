@@ -8,6 +8,7 @@ from flask import Flask, Response, abort, render_template, request, send_from_di
 from swagger_ui_bundle import swagger_ui_path
 from werkzeug.exceptions import HTTPException
 
+from api import logs
 from api.contract import Contract
 from api.problems import MEDIA_TYPE, PROBLEMS, body
 from api.settings import Settings
@@ -39,6 +40,8 @@ def create_pages(settings: Settings, contract: Contract) -> Flask:
 
     if settings.docs:
         _add_console(pages)
+    pages.url_map.merge_slashes = False  # a redirect would be built from the Host header
+    pages.before_request(_options)
     pages.register_error_handler(HTTPException, _error)
     pages.after_request(_harden)
     return pages
@@ -56,6 +59,14 @@ def _add_console(pages: Flask) -> None:
         return send_from_directory(Path(swagger_ui_path), asset, max_age=86400)
 
 
+def _options() -> Response | None:
+    """Answer OPTIONS as the API does."""
+    if request.method != "OPTIONS" or request.url_rule is None:
+        return None
+    allowed = ", ".join(sorted(request.url_rule.methods or ()))
+    return Response(status=204, headers={"Allow": allowed})
+
+
 def _error(error: HTTPException) -> Response:
     """Answer people with a page and programs with a problem."""
     status = error.code or 500
@@ -64,13 +75,16 @@ def _error(error: HTTPException) -> Response:
     slugs = {404: "not-found", 405: "method-not-allowed"}
     slug = slugs.get(status, "bad-request" if status < 500 else "internal")
     headers = {name: value for name, value in error.get_headers() if name == "Allow"}
+    headers["Cache-Control"] = "no-store"
     return Response(
-        body(slug, "there is no such address"), PROBLEMS[slug].status, headers, content_type=MEDIA_TYPE
+        body(slug, "there is no such address", request_id=logs.request_name()),
+        PROBLEMS[slug].status,
+        headers,
+        content_type=MEDIA_TYPE,
     )
 
 
 def _harden(response: Response) -> Response:
     response.headers["Content-Security-Policy"] = _POLICY
-    response.headers["X-Content-Type-Options"] = "nosniff"
     response.headers["Referrer-Policy"] = "no-referrer"
     return response

@@ -14,6 +14,7 @@ import orjson
 
 MEDIA_TYPE = "application/problem+json"
 MAX_ERRORS = 20
+MAX_BYTES = 4000  # of a whole problem; a stranger may name twenty members of a thousand letters
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,13 +36,14 @@ PROBLEMS: Mapping[str, Kind] = {
     "unknown-cursor": Kind(404, "No such page", "A cursor only works with the conditions of the search that gave it out, by the same client. Start again without it."),
     "method-not-allowed": Kind(405, "Method not allowed", "The header Allow lists what this address can do."),
     "not-acceptable": Kind(406, "Not acceptable", "The header Accept excludes every media type this can answer. The detail lists them."),
-    "request-timeout": Kind(408, "The body did not arrive in time", "Send the whole body within ten seconds."),
+    "request-timeout": Kind(408, "The request did not arrive in time", "Send all headers within ten seconds, and then the whole body within ten."),
     "model-refused": Kind(409, "The version cannot be served", "The version is registered but was refused when it was loaded; the operator's log says why. Ask another version."),
     "moved": Kind(409, "It changed meanwhile", "Between looking and writing somebody else changed the same thing. Nothing was changed; ask again."),
     "held": Kind(409, "A legal hold forbids it", "Everything that was asked to be erased is under a legal hold; the detail names the holds. Nothing was erased. Lift them, or wait until they end."),
     "erased": Kind(410, "It was erased", "What was asked for is gone, lawfully and on record: `erased` says when, by whom, on what ground, and which record says so. A receipt that was kept stays valid."),
-    "uri-too-long": Kind(414, "The address is too long", "Answered by the proxy in front. Shorten the query, or search in steps."),
-    "headers-too-large": Kind(431, "The headers are too large", "Answered by the proxy in front. A token and a handful of headers fit."),
+    "uri-too-long": Kind(414, "The address is too long", "Shorten the query, or search in steps."),
+    "expectation-failed": Kind(417, "The expectation cannot be met", "Leave the header Expect away, or send 100-continue."),
+    "headers-too-large": Kind(431, "The headers are too large", "A token and a handful of headers fit."),
     "too-many-connections": Kind(429, "Too many connections", "Answered by the proxy in front: too many connections from one address. Keep connections open and use them again."),
     "length-required": Kind(411, "Length required", "Send the body with Content-Length, not in chunks."),
     "too-large": Kind(413, "The body is too large", "The detail says how much is read. Split the request."),
@@ -49,6 +51,7 @@ PROBLEMS: Mapping[str, Kind] = {
     "invalid-features": Kind(422, "The model cannot take these values", "The request matches the contract, but this version cannot take it. `errors` names every culprit. The request is on record."),
     "internal": Kind(500, "The service failed", "A fault of ours; it was logged with the request's id. Nothing was given away that is not on record."),
     "prediction-failed": Kind(500, "The model failed", "The model raised an error or gave no finite answer. The request is on record, under the id in `record`."),
+    "not-implemented": Kind(501, "The method is not known", "Methods are written in capitals; the header Allow of a 405 lists those of an address."),
     "audit-unavailable": Kind(503, "The answer cannot be recorded", "No prediction is given that cannot be recorded. Ask again after Retry-After seconds."),
     "engine-unavailable": Kind(503, "The engine does not answer", "Predictions pause; reading goes on. Ask again after Retry-After seconds. If `record` is given, that id may be on record: look it up."),
     "issuer-unavailable": Kind(503, "The issuer of tokens does not answer", "This service believes tokens of an issuer whose keys it could not fetch yet. Ask again after Retry-After seconds."),
@@ -60,13 +63,17 @@ PROBLEMS: Mapping[str, Kind] = {
 
 
 def body(slug: str, detail: str, *, errors: Sequence[Mapping[str, str]] | None = None, **extra: Any) -> bytes:
-    """Write a problem; at most 20 culprits are listed, `detail` should say how many there are in all."""
+    """Write a problem; as many culprits are listed as fit, 20 at most, `detail` should say how many there are in all."""
     kind = PROBLEMS[slug]
     content: dict[str, Any] = {"type": f"/problems/{slug}", "title": kind.title, "status": kind.status}
     content["detail"] = detail
     content.update({name: value for name, value in extra.items() if value is not None})
-    if errors:
-        content["errors"] = list(errors[:MAX_ERRORS])
+    listed = list(errors or ())[:MAX_ERRORS]
+    while listed:
+        written = orjson.dumps(content | {"errors": listed})
+        if len(written) <= MAX_BYTES:
+            return written
+        listed.pop()
     return orjson.dumps(content)
 
 
@@ -85,9 +92,9 @@ class Fault:
         """Say the status the table gives this problem."""
         return PROBLEMS[self.slug].status
 
-    def body(self) -> bytes:
-        """Write it as `application/problem+json`."""
-        return body(self.slug, self.detail, errors=self.errors, **self.more)
+    def body(self, request_id: str) -> bytes:
+        """Write it as `application/problem+json`, with the name under which the log knows the request."""
+        return body(self.slug, self.detail, errors=self.errors, **self.more, request_id=request_id)
 
 
 class RequestRefused(Exception):
@@ -104,5 +111,5 @@ class RequestRefused(Exception):
 def validation(errors: Sequence[Mapping[str, str]], total: int | None = None) -> RequestRefused:
     """Refuse a request that the contract does not describe; `total` counts what is not listed, too."""
     count = total or len(errors)
-    listed = "" if count <= MAX_ERRORS else f", the first {MAX_ERRORS} are listed"
+    listed = "" if count <= MAX_ERRORS else f", at most {MAX_ERRORS} are listed"
     return RequestRefused("validation", f"{count} violation{'s' * (count != 1)}{listed}", errors=errors)

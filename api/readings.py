@@ -94,6 +94,12 @@ HOST = matching(r"[A-Za-z0-9.:_-]+", "a host name or address to bind to")
 DOORS = Reading("auto, or a whole number from 1 to 64", door_count)
 PREFIX = matching(r"(/[A-Za-z0-9._~-]+)*", "nothing, or a path such as /onrecord (no slash at its end)")
 URL = matching(URL_PATTERN, "an http(s) URL without a slash at its end")
+HOSTS = matching(
+    r"({0})([\s,]+({0}))*".format(
+        r"(https?://)?(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?(/[^\s,]*)?"
+    ),
+    "host names or addresses, with or without a port, or URLs of them, with commas between them",
+)
 ADDRESSES = matching(r"\*|[0-9a-fA-F.:/, ]*", "addresses or networks with commas between them, or *")
 OPTIONAL_URL = matching(r"(https?://[^\s?#]+)?", "nothing, or an http(s) URL")
 PLACE = matching(r"(https?://\S+|[^:\s]+)?", "nothing, an http(s) URL, or a path")

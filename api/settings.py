@@ -65,6 +65,12 @@ class Settings:
         "the service's address as callers see it; the issuer and audience of its tokens",
         "operator; changing it makes every live token void",
     )
+    hosts: str = setting(
+        "<public_url>, localhost, 127.0.0.1, [::1]",
+        readings.HOSTS,
+        "names the service answers to; a request whose Host is another is refused",
+        "operator; a name without a port stands for every port",
+    )
     trusted_proxies: str = setting(
         "127.0.0.1",
         readings.ADDRESSES,

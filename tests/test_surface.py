@@ -96,7 +96,8 @@ def test_a_body_without_a_length_is_refused(demo: Caller) -> None:
 def test_a_body_that_is_too_large_is_not_read(demo: Caller) -> None:
     """The declared length alone decides; 413 comes although no byte of the body was sent."""
     request = (
-        f"POST {HOUSING} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 1000000000000\r\n"
+        f"POST {HOUSING} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+        "Content-Length: 1000000000000\r\n"
         f"Authorization: {demo.http.headers['authorization']}\r\n\r\n"
     )
     address = httpx.URL(demo.url)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import uvicorn
 
 from api.app import create_door
+from api.processes.connection import Connection, Server
 from api.processes.watching import STOPPING, stop_oneself_when_gone
 from api.settings import Settings
 
@@ -27,7 +28,7 @@ def run(settings: Settings, descriptors: Sequence[int], lifeline: int | None) ->
     config = uvicorn.Config(
         app,
         loop="uvloop",
-        http="httptools",  # never h11 in front of strangers: it takes a length and chunks at once, and bare line feeds
+        http=Connection,  # on httptools, never h11: that takes a length and chunks at once, and bare line feeds
         ws="none",
         lifespan="on",
         root_path=settings.root_path,
@@ -43,4 +44,4 @@ def run(settings: Settings, descriptors: Sequence[int], lifeline: int | None) ->
     for number in STOPPING:
         # uvicorn catches these, drains, and then raises them once more: ending well must not look like being killed.
         signal.signal(number, signal.SIG_IGN)
-    uvicorn.Server(config).run(sockets=sockets)
+    Server(config).run(sockets=sockets)
