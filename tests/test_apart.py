@@ -187,7 +187,7 @@ def url(request: pytest.FixtureRequest, apart: Apart, folder: Path) -> Iterator[
         with apart.running(
             "doors", door, ONRECORD_PUBLIC_URL=outside, ONRECORD_ROOT_PATH=prefix, ONRECORD_DOORS="2"
         ):
-            wait(lambda: httpx.get(f"{outside}/health/ready").status_code == 200, 30)
+            wait(lambda: httpx.get(f"{outside}/health/ready", timeout=60).status_code == 200, 60)
             yield outside
 
 
