@@ -126,7 +126,9 @@ def settings_of(var: Path, **chosen: str) -> Settings:
 
 @contextlib.contextmanager
 def engine_in_thread(
-    settings: Settings, around: Callable[[Ledger], Any] = lambda ledger: ledger
+    settings: Settings,
+    around: Callable[[Ledger], Any] = lambda ledger: ledger,
+    clock: Callable[[], int] = lambda: time.time_ns() // 1000,
 ) -> Iterator[Door]:
     """Run an engine on the real database in a thread; `around` may wrap its ledger. Ends it kindly."""
     pen, reader = open_pen(settings.database_url), open_reader(settings.database_url)
@@ -145,7 +147,7 @@ def engine_in_thread(
             settings,
             around(Ledger(pen, seals.read(settings.var))),
             Roster(reader),
-            lambda: time.time_ns() // 1000,
+            clock,
         )
         ready.set()
         await engine.run(listening, stop)
