@@ -14,7 +14,7 @@ import json
 import sqlite3
 import struct
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
@@ -25,13 +25,14 @@ from uuid import UUID
 import psycopg
 from psycopg.rows import dict_row
 
+from tests.auditor_columns import columns_of
 from tests.auditor_erasures import Erasures, salts
 from tests.vectors.slow import Slow
 
 Row = dict[str, Any]
 Select = Callable[[str], list[Row]]
 
-_PREDICTION, _REPLAY = 1, 4
+_PREDICTION = 1
 _ANSWERED = 201
 _COMMITTED = ("input", "output", "actor", "meta")
 _NO_VALUE = {"id", "reference", "label", "probability", "probabilities", "warnings"}
@@ -129,7 +130,7 @@ def _columns(records: list[Row], payloads: Mapping[UUID, Row], erasures: Erasure
         payload, gone = payloads.get(_uuid(row["id"]), {}), erasures.of(row["idx"])
         if not payload and "actor" not in gone:
             continue
-        said = _said(row, payload, gone)
+        said = columns_of(row, payload, gone)
         if _is_answer(row) and "output" not in gone:
             output = json.loads(payload["output"])
             ids = [answer["id"] for answer in output["predictions"]]
@@ -141,19 +142,6 @@ def _columns(records: list[Row], payloads: Mapping[UUID, Row], erasures: Erasure
                 yield Finding(
                     f"record {row['idx']}", f"{name} is {stored[name]!r}, its payload says {value!r}"
                 )
-
-
-def _said(row: Row, payload: Row, gone: Collection[str]) -> Row:
-    """Read off the payload what columns repeat."""
-    said = {"client_id": "" if "actor" in gone else json.loads(payload["actor"]).get("client_id")}
-    made_by = {} if "meta" in gone else json.loads(payload["meta"]).get("made_by", {})
-    digest = made_by.get("digest")
-    if (_is_answer(row) or row["kind"] == _REPLAY) and "output" not in gone:
-        output = json.loads(payload["output"])
-        name = output["replay" if row["kind"] == _REPLAY else "record"]
-        said |= {"id": UUID(name), "model": output["model"], "version": output["version"]}
-        digest = output.get("digest", digest)
-    return said if digest is None else said | {"digest": bytes.fromhex(digest)}
 
 
 def _index(

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests import auditor
+from tests.changing import erasing
 from tests.engines import settings_of, wait_for
 from tests.replaying import Deployment, Stuck, children, computing, predicted
 from tests.rigged import endless_version
@@ -127,27 +128,45 @@ def test_a_replay_ends_by_itself_when_nobody_waits_any_more(tmp_path: Path) -> N
     assert (done.returncode, done.stdout) == (-signal.SIGALRM, b"")
 
 
-def test_what_is_not_there_any_more_is_not_replayed(var: Path) -> None:
-    """A record without its bytes was erased; one whose bytes are others is not what was recorded, and both say so."""
+def test_what_was_erased_is_not_replayed(var: Path) -> None:
+    """The refusal says when, by whom and on what ground, and which record says so; the replays of it can go, too."""
+    deployment = Deployment(settings_of(var, ONRECORD_REPLAY_DEADLINE_S="90"))
+    with deployment.running() as door:
+        original = predicted(door)
+        number = door.send_replay(original)
+        door.receive(number, within_s=100)
+        actor = {"client_id": "eraser"}
+        changes = [
+            door.ask(do="change", name="erasure.add", args=erasing(record=str(each)), actor=actor)
+            for each in (original, door.records[number])
+        ]
+        answer = door.replay(original)
+
+    assert [each.status for each in changes] == [200, 200], changes
+    assert (answer.status, answer.problem) == (410, "erased")
+    said = f"by eraser on the ground data-subject-request, says record {changes[0].head['record']}"
+    assert answer.content["detail"].endswith(said)
+    assert auditor.audit(deployment.settings.database_url) == []
+    verified = json.loads(Service(var).command("verify", "--json", check=False).stdout)
+    assert verified["findings"] == []
+
+
+def test_what_was_changed_is_not_replayed(var: Path) -> None:
+    """A record whose bytes or columns are not what its leaf commits to is refused, and what is wrong is named."""
     deployment = Deployment(settings_of(var))
     with deployment.running() as door:
-        erased, changed, moved = (predicted(door) for _ in range(3))
-        deployment.sql("DELETE FROM payload WHERE record_id = ?", erased.bytes)
+        gone, changed, moved = (predicted(door) for _ in range(3))
+        deployment.sql("DELETE FROM payload WHERE record_id = ?", gone.bytes)
         deployment.sql(
             "UPDATE payload SET input = replace(input, '50', '51') WHERE record_id = ?", changed.bytes
         )
         deployment.sql("DROP TRIGGER record_forbids_update")
         deployment.sql("UPDATE record SET digest = randomblob(32) WHERE id = ?", moved.bytes)
-        answers = [door.replay(each) for each in (erased, changed, moved)]
+        answers = [door.replay(each) for each in (gone, changed, moved)]
 
-    assert [(each.status, each.problem) for each in answers] == [
-        (409, "erased"),
-        (409, "record-changed"),
-        (409, "record-changed"),
-    ]
-    assert [
-        word in each.content["detail"] for word, each in zip(("input", "digest"), answers[1:], strict=True)
-    ]
+    assert [(each.status, each.problem) for each in answers] == [(409, "record-changed")] * 3
+    words = ("no erasure", "input", "digest")
+    assert all(word in each.content["detail"] for word, each in zip(words, answers, strict=True))
 
 
 def test_the_columns_of_a_replay_are_held_against_its_bytes(var: Path) -> None:
