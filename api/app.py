@@ -14,7 +14,8 @@ from starlette.types import ASGIApp
 
 import db.clients
 import db.versions
-from api import authority, contract, direct, keys, wire
+from api import authority, conditions, contract, direct, keys, wire
+from api.aliases import Aliases
 from api.authority import Authority, Foreign
 from api.callers import Callers
 from api.catalog import Catalog
@@ -27,7 +28,6 @@ from api.line import Line
 from api.pages import create_pages
 from api.predictions import Predictions
 from api.records import Records
-from api.replays import Replays
 from api.settings import Settings
 from api.split import split
 from api.tokens import Elsewhere, Tokens
@@ -72,6 +72,7 @@ def _handlers(
     settings: Settings, agreed: contract.Contract, issuer: Authority | Foreign, reader: Any, line: Line
 ) -> SimpleNamespace:
     lookups = Lookups(reader)
+    document = agreed.public(settings.root_path)
     return SimpleNamespace(
         tokens=_tokens(settings, agreed, issuer, reader),
         predictions=Predictions(
@@ -82,12 +83,6 @@ def _handlers(
             clock_us=_now_us,
         ),
         records=Records(lookups=lookups),
-        replays=Replays(
-            line=line,
-            root_path=settings.root_path,
-            clock_us=_now_us,
-            within_s=settings.replay_deadline_s + settings.answer_deadline_s + GRACE_S,
-        ),
         ledger=Ledger(proofs=Proofs(reader)),
         catalog=Catalog(
             models=agreed.models,
@@ -95,8 +90,14 @@ def _handlers(
             aliases=lambda: db.versions.aliases(reader),
             store=settings.store,
         ),
+        aliases=Aliases(
+            models=agreed.models,
+            aliases=lambda: db.versions.aliases(reader),
+            line=line,
+            root_path=settings.root_path,
+        ),
         health=Health(line=line, models=tuple(agreed.models)),
-        document=Document(content=agreed.public(settings.root_path)),
+        document=Document(content=document, tag=conditions.tag(document)),
     )
 
 

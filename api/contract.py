@@ -160,13 +160,23 @@ def _model(path: Path) -> ModelContract:
 
 def _add_shared_responses(operation: dict[str, Any]) -> None:
     """Document what every operation of a kind can answer, so that no file has to repeat it."""
-    shared = {"400": "BadRequest", "406": "NotAcceptable", "500": "Failed", "503": "Unavailable"}
+    shared = {"400": "BadRequest", "406": "NotAcceptable", "414": "UriTooLong", "417": "ExpectationFailed"}
+    shared |= {"431": "HeadersTooLarge", "500": "Failed", "503": "Unavailable"}
     if operation.get("security"):
         shared |= {"401": "Unauthorized", "403": "Forbidden"}
     if body := operation.get("requestBody"):
-        shared |= {"411": "LengthRequired", "413": "TooLarge", "415": "UnsupportedMediaType"}
+        shared |= {
+            "408": "RequestTimeout",
+            "411": "LengthRequired",
+            "413": "TooLarge",
+            "415": "UnsupportedMediaType",
+        }
         if _FORM in body["content"]:
             del shared["406"]
+    if operation["responses"].get("200", {}).get("headers", {}).get("ETag") and not operation.get(
+        "requestBody"
+    ):
+        shared["304"] = "NotModified"
     responses = operation["responses"]
     for status, name in shared.items():
         responses.setdefault(status, {"$ref": f"#/components/responses/{name}"})

@@ -39,19 +39,20 @@ def connect(
     lifespan: Callable[[Any], AbstractAsyncContextManager[None]],
 ) -> AsyncApp:
     """Bind the contract to its handlers: `operationId: catalog.read` names `handlers.catalog.read`."""
+    declared = Declared.by(contract, max_body_bytes)
     app = AsyncApp(
         "api",
         lifespan=lifespan,
         middlewares=[
             _Routing,
             SecurityMiddleware,
-            functools.partial(_Checking, max_body_bytes=max_body_bytes, contract=contract),
+            functools.partial(_Checking, declared=declared),
             LifespanMiddleware,
         ],
         resolver=_Handlers(handlers),
         security_map={"oauth2": lambda: _Bearer(authorize)},
     )
-    app._middleware_app.api_cls = _Calling
+    app._middleware_app.api_cls = functools.partial(_Calling, declared=declared)
     app._middleware_app.router.redirect_slashes = False
     # A copy: connexion resolves every reference inside the dict it is given.
     app.add_api(orjson.loads(orjson.dumps(contract.document)), base_path="")
@@ -116,11 +117,15 @@ class _CheckingApi(RequestValidationAPI):  # type: ignore[misc]  # connexion shi
 class _Checking(RequestValidationMiddleware):  # type: ignore[misc]  # connexion ships no types
     """Replaces connexion's validation, which skips the schema of `Application/JSON` and answers 500 to bad UTF-8."""
 
-    def __init__(self, app: Any, *, max_body_bytes: int, contract: Contract) -> None:
+    def __init__(self, app: Any, *, declared: Declared) -> None:
         super().__init__(app)
-        self.api_cls = functools.partial(_CheckingApi, declared=Declared.by(contract, max_body_bytes))
+        self.api_cls = functools.partial(_CheckingApi, declared=declared)
 
 
 class _Calling(AsyncApi):  # type: ignore[misc]  # connexion ships no types
+    def __init__(self, *args: Any, declared: Declared, **kwargs: Any) -> None:
+        self._declared = declared
+        super().__init__(*args, **kwargs)
+
     def make_operation(self, operation: Any) -> Called:
-        return Called(operation.function)
+        return Called(operation.function, self._declared.operations[operation.operation_id])

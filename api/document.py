@@ -12,7 +12,8 @@ class Document:
     """Serves the composed document without its internal members."""
 
     content: bytes
+    tag: str
 
     async def read(self, _call: Call) -> Answer:
         """Give the bytes made at start-up."""
-        return Answer(content=self.content, headers={"Cache-Control": "public, max-age=60"})
+        return Answer(content=self.content, headers={"Cache-Control": "public, max-age=60", "ETag": self.tag})

@@ -15,9 +15,8 @@ from typing import Any
 import anyio.to_thread
 import orjson
 from starlette.types import ASGIApp, Receive, Scope, Send
-from werkzeug.datastructures import MIMEAccept
-from werkzeug.http import parse_accept_header
 
+from api import conditions, negotiation
 from api.bodies import read_json
 from api.calls import JSON, Answer, Call
 from api.contract import Contract
@@ -122,10 +121,10 @@ class Checked:
     def _negotiate(self, accept: str | None) -> str:
         if accept is None or accept == "*/*" or not self._answers:
             return self._answers[0] if self._answers else JSON
-        best = parse_accept_header(accept, MIMEAccept).best_match(self._answers)
+        best = negotiation.best(accept, self._answers)
         if best is None:
             raise RequestRefused("not-acceptable", f"this answers {', '.join(self._answers)}")
-        return str(best)
+        return best
 
 
 def _answers(spec: Mapping[str, Any]) -> list[str]:
@@ -180,14 +179,20 @@ async def _receive(receive: Receive) -> Mapping[str, Any]:
 
 
 class Called:
-    """One operation's handler: async on the event loop, plain functions on a worker thread."""
+    """One operation's handler: async on the event loop, plain functions on a worker thread.
 
-    def __init__(self, handler: Handler) -> None:
+    Where the contract promises an ETag, it is made of the very bytes that are shown.
+    """
+
+    def __init__(self, handler: Handler, spec: Mapping[str, Any]) -> None:
         inner = handler.func if isinstance(handler, functools.partial) else handler
         self._handler = handler
         self._is_async = inspect.iscoroutinefunction(inner)
+        self._is_tagged = "requestBody" not in spec and "ETag" in spec["responses"].get("200", {}).get(
+            "headers", {}
+        )
 
-    async def __call__(self, scope: Scope, _receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         call: Call = scope["extensions"][_CALL]
         if self._is_async:
             answer = await self._handler(call)
@@ -197,10 +202,15 @@ class Called:
         if call.claims is not None:
             headers.setdefault("Cache-Control", "no-store")
         if isinstance(answer.content, Iterator):
-            await _stream(send, answer, headers, is_head=scope["method"] == "HEAD")
-        else:
-            content = answer.content if isinstance(answer.content, bytes) else orjson.dumps(answer.content)
-            await _send(send, answer, headers, content)
+            await _stream(receive, send, answer, headers, is_head=scope["method"] == "HEAD")
+            return
+        content = answer.content if isinstance(answer.content, bytes) else orjson.dumps(answer.content)
+        if self._is_tagged and answer.status == 200:
+            headers["ETag"] = tag = headers.get("ETag") or conditions.tag(content)
+            if conditions.is_known(call.headers, tag):
+                await _send_unchanged(send, headers)
+                return
+        await _send(send, answer, headers, content)
 
 
 def _raw(headers: Mapping[str, str], answer: Answer) -> list[tuple[bytes, bytes]]:
@@ -217,16 +227,35 @@ async def _send(send: Send, answer: Answer, headers: Mapping[str, str], content:
     await send({"type": "http.response.body", "body": content})
 
 
-async def _stream(send: Send, answer: Answer, headers: Mapping[str, str], *, is_head: bool) -> None:
+async def _send_unchanged(send: Send, headers: Mapping[str, str]) -> None:
+    raw = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+    await send({"type": "http.response.start", "status": 304, "headers": raw})
+    await send({"type": "http.response.body", "body": b""})
+
+
+async def _stream(
+    receive: Receive, send: Send, answer: Answer, headers: Mapping[str, str], *, is_head: bool
+) -> None:
     """Send piece by piece; the first piece is made before the status, so that a failing query is still a problem."""
     pieces = _pieces(answer.content)
     first = await anext(pieces, b"")
     await send({"type": "http.response.start", "status": answer.status, "headers": _raw(headers, answer)})
     if not is_head:
-        await send({"type": "http.response.body", "body": first, "more_body": True})
-        async for piece in pieces:
-            await send({"type": "http.response.body", "body": piece, "more_body": True})
+        leaving = asyncio.ensure_future(_left(receive))
+        try:
+            await send({"type": "http.response.body", "body": first, "more_body": True})
+            while not leaving.done() and (piece := await anext(pieces, None)) is not None:
+                await send({"type": "http.response.body", "body": piece, "more_body": True})
+            if leaving.done():
+                raise Disconnected  # nobody reads the rest; it would keep the database busy for as long as it is
+        finally:
+            leaving.cancel()
     await send({"type": "http.response.body", "body": b""})
+
+
+async def _left(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
 
 
 async def _pieces(content: Any) -> AsyncIterator[bytes]:

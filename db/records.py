@@ -39,7 +39,6 @@ class Kind(IntEnum):
     PREDICTION = 1
     CLIENT = 2
     MODEL = 3
-    REPLAY = 4
     ERASURE = 5
     HOLD = 6
     KEY = 9

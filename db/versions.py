@@ -36,6 +36,13 @@ class AliasNotFound(LookupError):
         super().__init__(f"alias {alias!r} of model {model!r} has no previous version")
 
 
+class AliasMoved(Exception):
+    """The alias no longer means what its mover has seen."""
+
+    def __init__(self, model: str, alias: str) -> None:
+        super().__init__(f"alias {alias!r} of model {model!r} was moved meanwhile; look, and ask again")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Registered:
     """One registered version; `digest` is the lower-case hex SHA-256 of its artefact."""
@@ -82,6 +89,13 @@ def promote(connection: Connection, model: str, alias: str, version: str, now_us
         )
     elif now.version != version:
         _move(connection, now, version, now_us)
+
+
+def expect(connection: Connection, model: str, alias: str, changed_at_us: int | None) -> None:
+    """Go on only if the alias was last changed then (None: never made). Raises AliasMoved."""
+    now = _alias(connection, model, alias)
+    if (None if now is None else now.changed_at_us) != changed_at_us:
+        raise AliasMoved(model, alias)
 
 
 def rollback(connection: Connection, model: str, alias: str, now_us: int) -> str:

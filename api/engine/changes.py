@@ -8,6 +8,7 @@ record.
 from __future__ import annotations
 
 import time
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -21,6 +22,7 @@ from db import clients, versions
 from db.erasure import ErasureStale
 from db.holds import HoldNotFound
 from db.records import Kind, Record, new_id
+from db.versions import Alias
 
 if TYPE_CHECKING:
     from db.ledger import Ledger
@@ -91,6 +93,8 @@ def perform(ledger: Ledger, change: Change, planned: Plan) -> Done:
         raise ChangeRefused("not-found", str(refused)) from refused
     except versions.VersionTaken as refused:
         raise ChangeRefused("validation", str(refused)) from refused
+    except versions.AliasMoved as refused:
+        raise ChangeRefused("precondition-failed", str(refused)) from refused
     secret = {} if planned.secret is None else {"client_secret": planned.secret}
     receipt = receipts.header(appended.receipts[0])
     return Done(record=str(record.id), result=planned.result | secret, receipt=receipt)
@@ -181,21 +185,36 @@ def _promote(change: Change, table: Table, loading: Loading) -> Plan:
         raise ChangeRefused("not-found", f"model {model} has no registered version {version}")
     before = table.aliases.get((model, alias))
     is_there = before is not None and before.version == version
+    if not _is_as_seen(change, before):
+        raise ChangeRefused("precondition-failed", str(versions.AliasMoved(model, alias)))
     if not is_there:
         try:
             loading.load(model, version, found.digest)
         except Exception as refused:  # whatever is wrong with the artefact, an alias must not point to it
             raise ChangeRefused("model-refused", f"version {version} is not promoted: {refused}") from refused
+
+    def apply(connection: Any) -> None:
+        if "seen_us" in change.args:
+            versions.expect(connection, model, alias, change.args["seen_us"])
+        versions.promote(connection, model, alias, version, change.now_us)
+
     return Plan(
         kind=Kind.MODEL,
-        result=_alias_result(model, alias, version, before.version if before else None),
-        apply=None
-        if is_there
-        else lambda connection: versions.promote(connection, model, alias, version, change.now_us),
+        result=asdict(
+            before if before is not None and is_there else _moved(change, model, alias, version, before)
+        ),
+        apply=None if is_there else apply,
         model=model,
         version=version,
         digest=found.digest,
+        # Who moves an alias by its ETag or by command says the same; what it had seen is no part of what it did.
+        said={name: value for name, value in change.args.items() if name != "seen_us"},
     )
+
+
+def _is_as_seen(change: Change, alias: Alias | None) -> bool:
+    """Say whether the alias is what its mover has seen; a command has seen nothing and wants it whatever it is."""
+    return "seen_us" not in change.args or change.args["seen_us"] == (alias and alias.changed_at_us)
 
 
 def _rollback(change: Change, table: Table) -> Plan:
@@ -211,7 +230,7 @@ def _rollback(change: Change, table: Table) -> Plan:
 
     return Plan(
         kind=Kind.MODEL,
-        result=_alias_result(model, alias, found.version, before.version),
+        result=asdict(_moved(change, model, alias, found.version, before)),
         apply=apply,
         model=model,
         version=found.version,
@@ -226,8 +245,9 @@ def _key(change: Change) -> Plan:
     return Plan(kind=Kind.KEY, result={"kid": _text(change, "kid")}, apply=lambda _connection: None)
 
 
-def _alias_result(model: str, alias: str, version: str, previous: str | None) -> dict[str, Any]:
-    return {"model": model, "alias": alias, "version": version, "previous": previous}
+def _moved(change: Change, model: str, alias: str, version: str, before: Alias | None) -> Alias:
+    previous = None if before is None else before.version
+    return Alias(model=model, alias=alias, version=version, previous=previous, changed_at_us=change.now_us)
 
 
 def _text(change: Change, name: str, default: str | None = None) -> str:
