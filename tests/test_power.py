@@ -19,7 +19,8 @@ from tests.ledgers import fresh, predicted, writing
 from tests.power import WAYS, Event
 from tests.writer import findings, writer
 
-CUTS = int(os.environ.get("ONRECORD_SOAK", "0"))  # of each way at every moment; 0: some moments, one way each
+# How many cuts of each random way at every moment; 0: some moments, one way each.
+CUTS = -(-int(os.environ.get("ONRECORD_SOAK", "0")) // 50)
 SOME = 60
 SIZES = (1, 3, 1, 20, 2, 1)
 EVERY_SETTING = {"as built": (), "checkpoints at once": ("checkpoints-at-once",)}
