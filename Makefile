@@ -7,7 +7,7 @@ DEV := $(VENV)/.dev
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --require-hashes
 
 .DEFAULT_GOAL := help
-.PHONY: help run setup test check soak train pins
+.PHONY: help run setup test check soak mutants train pins
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -29,6 +29,9 @@ check: $(DEV)  ## lint, format, types, layers
 
 soak: $(DEV)  ## long campaigns: ONRECORD_SOAK says how many crashes of each kind (200)
 	ONRECORD_SOAK=$${ONRECORD_SOAK:-200} $(BIN)/python -m pytest -m soak -s
+
+mutants: $(DEV)  ## break copies of the code, one promise at a time; the tests must notice every one (half an hour)
+	$(BIN)/python -m tests.mutants
 
 train: $(RUN)  ## train the five examples anew (ONRECORD_DATASETS names a folder of CSV files, else OpenML)
 	$(BIN)/python -m models.train all
