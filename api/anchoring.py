@@ -18,11 +18,15 @@ from typing import TYPE_CHECKING, Any
 
 from api.keys import sync_folder
 from db import auditing_anchor
-from db.notes import MAX_BYTES, NoteRefused, VerifierKey, open_checkpoint
+from db.epochs import open_any
+from db.notes import MAX_BYTES, NoteRefused, VerifierKey
 
 if TYPE_CHECKING:
     from api.settings import Settings
 
+CURE_BEHIND = (
+    'restore the newest state; where it is lost, declare that, and how much: python -m api epoch --reason "…"'
+)
 _TORN = b"\ttorn"
 _TAIL = 2 * MAX_BYTES  # bytes that surely hold the last line
 
@@ -75,8 +79,10 @@ class AnchorFile:
             ) from failed
         return notes[-1] if notes else None
 
-    def check(self, reader: Any, key: VerifierKey) -> None:
-        """Return only when the database behind this engine has grown from what was anchored last.
+    def check(self, reader: Any, key: VerifierKey, epoch: int = 0) -> None:
+        """Return only when the database behind this engine, in this epoch, has grown from what was anchored last.
+
+        What was anchored in an epoch before is evidence for `verify`: that it is behind was declared since.
 
         Raises:
             AnchorRefused: it is older, or another one.
@@ -84,16 +90,24 @@ class AnchorFile:
         if (note := self.last()) is None:
             return
         try:
-            anchored = open_checkpoint(note, key).checkpoint
+            anchored_epoch, signed = open_any(note, key)
         except NoteRefused as refused:
             cure = "if the ledger is new, move the old file away; if not, find out who wrote it"
             raise AnchorRefused(
                 self.path, f"ends in a checkpoint of another ledger ({refused})", cure
             ) from refused
+        if anchored_epoch > epoch:
+            reason = f"knows epoch {anchored_epoch}, and the database is still in epoch {epoch}: it was rolled back"
+            raise AnchorRefused(self.path, reason, CURE_BEHIND)
         try:
-            auditing_anchor.check(reader, anchored)
+            if anchored_epoch == epoch:
+                auditing_anchor.check(reader, signed.checkpoint)
+        except auditing_anchor.Behind as behind:
+            raise AnchorRefused(self.path, str(behind), CURE_BEHIND) from behind
         except auditing_anchor.Contradicted as contradicted:
-            cure = "run python -m api verify; restore the newest state, or move the file away and keep it as evidence"
+            cure = (
+                "run python -m api verify, and restore the state that was anchored; keep this one as evidence"
+            )
             raise AnchorRefused(self.path, str(contradicted), cure) from contradicted
 
 

@@ -16,8 +16,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from api import times
+from db import epochs
 from db.notes import Checkpoint, NoteRefused, Proof, SignedCheckpoint, VerifierKey, verify_proof
 from db.records import LeafRefused, Receipt, commitment, read_leaf
+from db.submissions import stated
 from db.tree import HASH_BYTES, ProofRefused
 
 HEADER = "OnRecord-Receipt"
@@ -149,10 +151,9 @@ def check(
     Raises:
         ReceiptFalse: the first thing that does not match.
     """
-    signed = _proven(evidence, key, witnesses)
-    yield f"checkpoint  signed by {key.name} with the pinned key: {signed.checkpoint.size} records"
-    for witness, at_s in signed.seen_at_s:
-        yield f"witness     {witness.name} saw this checkpoint at {times.text(at_s * 1_000_000)}"
+    epoch = _epoch(evidence, key)
+    signed = _proven(evidence, epochs.key_of(key, epoch), witnesses)
+    yield from _signed(signed, key, epoch)
     index = Proof.parse(evidence.proof).index
     try:
         leaf = read_leaf(evidence.leaf)
@@ -174,6 +175,23 @@ def check(
             yield f"{WORDS[name]:<12}these {len(content)} bytes are those on record"
     if unseen := [each.name for each in witnesses if each not in dict(signed.seen_at_s)]:
         raise ReceiptUnwitnessed(unseen)
+
+
+def _epoch(evidence: Evidence, key: VerifierKey) -> int:
+    """Say of which epoch the receipt claims to be; one of another ledger is refused by its signature."""
+    try:
+        return epochs.epoch_of(stated(Proof.parse(evidence.proof).checkpoint).origin, key)
+    except NoteRefused:
+        return 0
+
+
+def _signed(signed: SignedCheckpoint, key: VerifierKey, epoch: int) -> Iterator[str]:
+    size = signed.checkpoint.size
+    yield f"checkpoint  signed by {signed.checkpoint.origin} with the pinned key: {size} records"
+    if epoch:
+        yield f"epoch       {epoch} of {key.name}: a restored backup was declared; ask what was lost with it"
+    for witness, at_s in signed.seen_at_s:
+        yield f"witness     {witness.name} saw this checkpoint at {times.text(at_s * 1_000_000)}"
 
 
 def _proven(evidence: Evidence, key: VerifierKey, witnesses: Sequence[VerifierKey]) -> SignedCheckpoint:

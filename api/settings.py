@@ -177,6 +177,12 @@ class Settings:
         "how often each witness is asked, if there is something new",
         "operator; the newest records may be rolled back unseen for as long",
     )
+    heartbeat_s: int = setting(
+        "3600",
+        whole(0, 604800, "seconds"),
+        "a record is added where none was for so long, so that a ledger kept from growing shows; 0: never",
+        "operator; `verify --fresh` should allow a little more",
+    )
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str]) -> Settings:

@@ -31,6 +31,7 @@ from db import auditing_head as head
 from db import auditing_pool as pool
 from db.auditing import Anchor, Cause, Findings, Tally, Verdict
 from db.auditing_claims import Claims
+from db.auditing_epochs import Epochs
 from db.auditing_ranges import Examined, examine_again
 from db.auditing_state import State
 from db.auditing_tree import Regrown
@@ -74,9 +75,10 @@ def audit(  # noqa: PLR0913  # each thing that is believed from outside is named
     """
     with _moment(engine) as connection:
         findings = Findings()
-        claims = Claims(key, findings, anchors)
+        epochs = Epochs(connection, key)
+        claims = Claims(epochs, findings, anchors)
         verdict = _Audit(engine, connection, claims, findings).run(key, mac_key, how or How())
-        return auditing_witnesses.witnessed(verdict, connection, key, witnesses)
+        return auditing_witnesses.witnessed(epochs.told(verdict), connection, key, witnesses)
 
 
 @contextmanager
@@ -180,6 +182,7 @@ class _Audit:
             payloads=self._tally.payloads,
             predictions=self._tally.predictions,
             erased=self._tally.erased,
+            latest_us=self._tally.latest_us,
             notes=self._claims.notes,
             signed=self._claims.signed,
             anchored=self._claims.anchored,

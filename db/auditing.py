@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 KEPT = 20  # findings of one cause: the first ones tell the story, the rest is counted
@@ -25,6 +25,7 @@ class Cause(StrEnum):
     ANCHOR = "anchor"  # a checkpoint kept outside contradicts the ledger
     ERASURE = "erasure"  # what is gone is not what the record of its erasure says, or is still there
     WITNESS = "witness"  # a stored cosignature is not what its witness made
+    EPOCH = "epoch"  # how an epoch was begun contradicts itself or the head
     STATE = "state"  # clients, versions, aliases and holds are not what the recorded changes made them
 
 
@@ -60,6 +61,21 @@ class Witnessed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Epoch:
+    """A restored backup that was declared: the epoch before it ended at `size` records, its later ones are lost."""
+
+    number: int
+    size: int  # records that were kept, and the place of the record that declares it
+    by: str
+    at_us: int
+    reason: str
+    known_size: int  # of the largest checkpoint of the lost records that was known when it was declared
+    evidence: dict[str, int] = field(
+        default_factory=dict
+    )  # source: the largest size that it shows to be lost
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
     """What the audit saw; without findings, the first `anchored` records are those that somebody outside saw too."""
 
@@ -71,11 +87,13 @@ class Verdict:
     payloads: int
     predictions: int
     erased: int  # records of which something was erased, each accounted for by the record of its erasure
+    latest_us: int  # when the newest record was observed; 0 without records
     notes: int
     signed: int  # the largest size that a stored note vouches for
     anchored: int
     anchors: dict[str, int]  # source: how many genuine checkpoints came from there
     witnesses: tuple[Witnessed, ...] = ()
+    epochs: tuple[Epoch, ...] = ()
     is_mac_checked: bool
     findings: tuple[Finding, ...]
     found: int  # all findings, those too that were only counted

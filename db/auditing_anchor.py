@@ -17,6 +17,10 @@ class Contradicted(Exception):
     """The database is older than the checkpoint, or has another history; the message says which, with both sizes."""
 
 
+class Behind(Contradicted):
+    """The database is older than the checkpoint."""
+
+
 def check(engine: Engine, anchored: Checkpoint) -> None:
     """Return only when the head has grown from this checkpoint; whether to believe either is not asked here.
 
@@ -27,13 +31,13 @@ def check(engine: Engine, anchored: Checkpoint) -> None:
     with reading(engine) as connection:
         head = heads.look(connection)
         if head.size < anchored.size:
-            raise Contradicted(
+            raise Behind(
                 f"knows {anchored.size} records, and the database has only {head.size}: it was rolled back"
             )
         try:
             proof = consistency_proof(anchored.size, head.size, from_tiles(tiles.reader(connection)))
             verify_consistency(anchored.size, head.size, proof, anchored.root, head.root)
         except ProofRefused as refused:
-            raise Contradicted(
+            raise Behind(
                 f"knows another history of the first {anchored.size} of {head.size} records ({refused})"
             ) from refused

@@ -7,9 +7,10 @@ from collections.abc import Iterator, Sequence
 from sqlalchemy import Connection, text
 
 from db.auditing import Anchor, Cause, Findings
+from db.auditing_epochs import Epochs, OtherEpoch
 from db.auditing_rows import raw
 from db.auditing_tree import Claim
-from db.notes import Checkpoint, NoteRefused, VerifierKey, open_checkpoint
+from db.notes import Checkpoint, NoteRefused
 
 _NOTES = 1000  # read at once
 _NOTE_PAGE = text("SELECT size, text FROM note WHERE size > :after ORDER BY size LIMIT :limit")
@@ -19,17 +20,18 @@ _BEFORE_ALL = -(2**62)
 class Claims:
     """Opens notes and anchors, and counts them: one that the key has not signed is a finding, never nothing."""
 
-    def __init__(self, key: VerifierKey, findings: Findings, anchors: Sequence[Anchor]) -> None:
+    def __init__(self, epochs: Epochs, findings: Findings, anchors: Sequence[Anchor]) -> None:
         self.notes = self.signed = self.anchored = 0
         self.given = {each.source: 0 for each in anchors}
-        self._key, self._findings = key, findings
+        self._epochs, self._findings = epochs, findings
         self._anchors = anchors
 
     def outside(self) -> list[Claim]:
         """Open the anchors; in the order of their sizes."""
         claims = []
         for anchor in self._anchors:
-            checkpoint = self._open(anchor.note, Cause.ANCHOR, f"a checkpoint from {anchor.source}", None)
+            what = f"a checkpoint from {anchor.source}"
+            checkpoint = self._open(anchor.note, Cause.ANCHOR, what, None, anchor.source)
             if checkpoint is not None:
                 self.given[anchor.source] += 1
                 self.anchored = max(self.anchored, checkpoint.size)
@@ -54,9 +56,14 @@ class Claims:
                 yield Claim(size=size, root=checkpoint.root, cause=Cause.NOTE, who="a stored note")
             after = rows[-1].size
 
-    def _open(self, note: bytes, cause: Cause, what: str, at: int | None) -> Checkpoint | None:
+    def _open(
+        self, note: bytes, cause: Cause, what: str, at: int | None, source: str | None = None
+    ) -> Checkpoint | None:
         try:
-            return open_checkpoint(note, self._key).checkpoint
+            return self._epochs.open(note, source)
+        except OtherEpoch as other:
+            self._findings.add(at, cause, f"{what} {other}")
+            return None
         except NoteRefused as refused:
             self._findings.add(at, cause, f"{what} is not to be believed: {refused}")
             return None

@@ -16,7 +16,8 @@ from sqlalchemy import Connection, text
 from db.auditing import Cause, Findings, Verdict, Witnessed
 from db.auditing_rows import raw
 from db.cosignatures import name_of
-from db.notes import NoteRefused, VerifierKey, attach, open_checkpoint
+from db.epochs import open_any
+from db.notes import NoteRefused, VerifierKey, attach
 
 _PAGE = 1000
 _LINES = text(
@@ -73,12 +74,12 @@ def _check(row: Any, key: VerifierKey, witness: VerifierKey | None) -> tuple[str
         return "is signed by another key", 0
     try:
         note = attach(raw(row.text), [raw(row.line)])
-        seen = open_checkpoint(note, key, [] if witness is None else [witness]).seen_at_s
+        _, signed = open_any(note, key, [] if witness is None else [witness])
     except NoteRefused as refused:
         return f"is not to be believed: {refused}", 0
     if witness is None:
         return "", 0
-    return ("", seen[0][1]) if seen else ("is not signed", 0)
+    return ("", signed.seen_at_s[0][1]) if signed.seen_at_s else ("is not signed", 0)
 
 
 def _signed_by(line: bytes) -> str:

@@ -55,6 +55,13 @@ def advance(
     return connection.execute(_ADVANCE, values).rowcount == 1
 
 
+def begin(connection: Connection, seal: Seal) -> None:
+    """Seal the head for the epoch of this seal, in the transaction of the record that begins it."""
+    frontier = Frontier.from_bytes(look(connection).frontier)
+    sealed = {"epoch": seal.epoch, "mac": seal.mac(frontier, seal.epoch)}
+    connection.execute(update(head).where(head.c.id == 1).values(sealed))
+
+
 def put_note(connection: Connection, size: int, text: bytes) -> None:
     """Keep a signed checkpoint; another host that signed the same head wrote the same bytes."""
     if connection.scalar(select(note.c.text).where(note.c.size == size)) is None:

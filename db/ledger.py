@@ -89,7 +89,7 @@ class Ledger:
     @property
     def key(self) -> VerifierKey:
         """Give away what verifies the notes that are written here."""
-        return self._seal.signer.key()
+        return self._seal.key
 
     def stop(self, reason: str) -> None:
         """Append nothing more: somebody outside has proof that what is stored is not what was recorded."""
@@ -142,7 +142,6 @@ class Ledger:
         """Write a signed checkpoint of the newest head this process knows to be durable; False if there was none new.
 
         Raises:
-            LedgerForked: the ledger did not grow from the last note to here.
             LedgerUnavailable, OSError: it is not written, or not anchored; the next call makes up for it.
         """
         seen = self._seen
@@ -152,9 +151,6 @@ class Ledger:
         try:
             with self._connection() as connection:
                 connection.begin()
-                if self._noted is not None:
-                    # Off the way of answers: a head that went back and then grew again passed every append's check.
-                    tiles.check_growth(connection, self._noted, seen)
                 heads.put_note(connection, seen.size, text)
                 connection.commit()
         except (SQLAlchemyError, StorageRefused) as error:
@@ -222,7 +218,7 @@ class Ledger:
         """Insert the bulk before the lock on `head`; number the records and grow the tree under it."""
         self._rows.add_payloads(connection, group.records, group.secrets)
         head = heads.lock(connection)
-        growth = self._open(head).append(list(map(leaf_hash, group.leaves)))
+        growth = self._open(connection, head).append(list(map(leaf_hash, group.leaves)))
         if change.apply is not None:
             change.apply(connection)
         places = range(growth.before.size, growth.after.size)
@@ -239,11 +235,15 @@ class Ledger:
             change.then(connection, growth.before.size)
         return growth
 
-    def _open(self, head: Head) -> Frontier:
-        """Believe a head only with the right mac, and only if it is no older than the last this process saw."""
+    def _open(self, connection: Connection, head: Head) -> Frontier:
+        """Believe a head only with the right mac, and only if it has grown from the last that this process saw."""
         if self._fork is not None:
             raise LedgerForked(self._fork)
-        return self._seal.open(head, self._seen)
+        frontier = self._seal.open(head, self._seen)
+        if self._seen is not None and frontier.size > self._seen.size:
+            # Others wrote meanwhile: another host, or whoever went back and let the ledger grow again.
+            tiles.check_growth(connection, self._seen, frontier)
+        return frontier
 
     def _settle(self, records: Sequence[Record]) -> dict[UUID, Receipt]:
         """Look up what became of these records, for as long as the deadline allows, and never guess."""
@@ -266,7 +266,7 @@ class Ledger:
         given = {each.id: each for each in records}
         with self._connection() as connection:
             connection.begin()
-            frontier = self._open(heads.lock(connection))
+            frontier = self._open(connection, heads.lock(connection))
             found = connection.execute(content.where(record.c.id.in_(given))).mappings().all()
             for row in found:
                 if not is_same(row, given[row["id"]]):

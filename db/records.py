@@ -41,6 +41,8 @@ class Kind(IntEnum):
     MODEL = 3
     ERASURE = 5
     HOLD = 6
+    EPOCH = 7
+    HEARTBEAT = 8
     KEY = 9
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hmac
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from db.notes import Checkpoint, Signer, sign
+from db import epochs
+from db.notes import Checkpoint, Signer, VerifierKey, sign
 from db.tree import Frontier, FrontierRefused
 
 
@@ -29,11 +30,26 @@ class Head:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seal:
-    """The keys of one ledger; they are never in its database. `signer` signs under the name `origin`."""
+    """The keys of one ledger, in one epoch of it; they are never in its database. `signer` has the name `origin`."""
 
     origin: str
     mac_key: bytes
     signer: Signer
+    epoch: int = 0
+
+    def begun(self, epoch: int) -> Seal:
+        """Return what seals and signs in another epoch."""
+        return replace(self, epoch=epoch)
+
+    @property
+    def name(self) -> str:
+        """Name what is signed in this epoch."""
+        return epochs.name_of(self.origin, self.epoch)
+
+    @property
+    def key(self) -> VerifierKey:
+        """Give away what verifies the checkpoints that are signed in this epoch."""
+        return epochs.key_of(self.signer.key(), self.epoch)
 
     def mac(self, frontier: Frontier, epoch: int) -> bytes:
         """Authenticate a head inside its transaction; unlike a signature it says nothing to anybody else."""
@@ -53,6 +69,10 @@ class Seal:
             raise LedgerForked(
                 "the head belongs to another ledger, or is not sealed: run python -m api setup"
             )
+        if head.epoch != self.epoch:
+            raise LedgerForked(
+                f"the head is of epoch {head.epoch}, and this process knows {self.epoch}: start it again"
+            )
         try:
             frontier = Frontier.from_bytes(head.frontier)
         except FrontierRefused as refused:
@@ -69,13 +89,14 @@ class Seal:
 
     def signature(self, size: int, root: bytes) -> bytes:
         """Sign a head that is durable already: 64 bytes over the checkpoint's text."""
-        return self.signer.private.sign(Checkpoint(origin=self.origin, size=size, root=root).text())
+        return self.signer.private.sign(Checkpoint(origin=self.name, size=size, root=root).text())
 
     def note(self, size: int, root: bytes) -> bytes:
         """Write a head that is durable already as a signed checkpoint."""
-        return sign(Checkpoint(origin=self.origin, size=size, root=root).text(), self.signer)
+        signer = replace(self.signer, name=self.name)
+        return sign(Checkpoint(origin=signer.name, size=size, root=root).text(), signer)
 
     @property
     def key_id(self) -> str:
         """Name the key that signs, as receipts do."""
-        return f"{self.signer.name}+{self.signer.key().id.hex()}"  # the Base64 behind it may have a plus
+        return f"{self.name}+{self.key.id.hex()}"  # the Base64 behind it may have a plus

@@ -7,7 +7,6 @@ with `assert auditor.audit(url, seen) == []`.
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import hmac
 import json
@@ -16,9 +15,6 @@ import struct
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from itertools import pairwise
-from typing import Any
 from urllib.parse import quote
 from uuid import UUID
 
@@ -26,9 +22,9 @@ import psycopg
 from psycopg.rows import dict_row
 
 from tests.auditor_erasures import Erasures, salts
+from tests.auditor_tree import Finding, Row, begun, epochs, raw, tiles, tree, uuid
 from tests.vectors.slow import Slow
 
-Row = dict[str, Any]
 Select = Callable[[str], list[Row]]
 
 _PREDICTION = 1
@@ -37,22 +33,14 @@ _COMMITTED = ("input", "output", "actor", "meta")
 _NO_VALUE = {"id", "reference", "label", "probability", "probabilities", "warnings"}
 
 
-@dataclass(frozen=True)
-class Finding:
-    """One thing that is not as it must be: where it was seen, and what."""
-
-    where: str
-    what: str
-
-
 def audit(url: str, seen: Mapping[str, bytes] | None = None) -> list[Finding]:
     """Check one moment of the whole database; `seen` are record ids with the exact bytes that were answered."""
     with _moment(url) as select:
         records = select("SELECT * FROM record ORDER BY idx")
-        payloads = {_uuid(row["record_id"]): row for row in select("SELECT * FROM payload")}
+        payloads = {uuid(row["record_id"]): row for row in select("SELECT * FROM payload")}
         predictions = select("SELECT * FROM prediction ORDER BY idx, position")
         erasures = Erasures(records, payloads, select("SELECT * FROM erased"))
-        leaves = Slow([_raw(row["leaf"]) for row in records])
+        leaves = Slow([raw(row["leaf"]) for row in records])
         return [
             *_order(select("SELECT * FROM head"), records),
             *(Finding(*each) for each in erasures.check(records, predictions)),
@@ -61,8 +49,13 @@ def audit(url: str, seen: Mapping[str, bytes] | None = None) -> list[Finding]:
             *_readable(_index(records, payloads, predictions, erasures)),
             *_answered(records, payloads, seen or {}, erasures),
             *_leaves(records, payloads, erasures),
-            *_tree(leaves, select("SELECT * FROM head"), select("SELECT * FROM note ORDER BY size")),
-            *_tiles(leaves, select("SELECT * FROM tile ORDER BY level, idx")),
+            *tree(leaves, select("SELECT * FROM head"), select("SELECT * FROM note ORDER BY size")),
+            *epochs(
+                begun(records, payloads),
+                select("SELECT * FROM head"),
+                select("SELECT * FROM note ORDER BY size"),
+            ),
+            *tiles(leaves, select("SELECT * FROM tile ORDER BY level, idx")),
         ]
 
 
@@ -99,7 +92,7 @@ def _order(heads: list[Row], records: list[Row]) -> Iterator[Finding]:
         if row["idx"] != place:
             yield Finding(f"record {row['idx']}", f"stands at place {place}")
             break
-    ids = [_uuid(row["id"]) for row in records]
+    ids = [uuid(row["id"]) for row in records]
     for double in {each for each in ids if ids.count(each) > 1} if len(set(ids)) != len(ids) else ():
         yield Finding(f"record {double}", "is stored more than once")
     latest = lag = 0
@@ -113,8 +106,8 @@ def _order(heads: list[Row], records: list[Row]) -> Iterator[Finding]:
 
 def _pairs(records: list[Row], payloads: Mapping[UUID, Row], erasures: Erasures) -> Iterator[Finding]:
     """Every record has its payload unless all of it was erased, every payload its record."""
-    ids = {_uuid(row["id"]) for row in records}
-    gone = {_uuid(row["id"]) for row in records if erasures.of(row["idx"]) == set(_COMMITTED)}
+    ids = {uuid(row["id"]) for row in records}
+    gone = {uuid(row["id"]) for row in records if erasures.of(row["idx"]) == set(_COMMITTED)}
     for present in sorted(gone & payloads.keys()):
         yield Finding(f"record {present}", "was erased, and has a payload")
     for missing in sorted(ids - payloads.keys() - gone):
@@ -126,7 +119,7 @@ def _pairs(records: list[Row], payloads: Mapping[UUID, Row], erasures: Erasures)
 def _columns(records: list[Row], payloads: Mapping[UUID, Row], erasures: Erasures) -> Iterator[Finding]:
     """What the columns say, the bytes say too."""
     for row in records:
-        payload, gone = payloads.get(_uuid(row["id"]), {}), erasures.of(row["idx"])
+        payload, gone = payloads.get(uuid(row["id"]), {}), erasures.of(row["idx"])
         if not payload and "actor" not in gone:
             continue
         said = {"client_id": "" if "actor" in gone else json.loads(payload["actor"]).get("client_id")}
@@ -139,7 +132,7 @@ def _columns(records: list[Row], payloads: Mapping[UUID, Row], erasures: Erasure
             ids = [answer["id"] for answer in output["predictions"]]
             if ids != [f"{output['record']}.{position}" for position in range(len(ids))]:
                 yield Finding(f"record {row['idx']}", f"its predictions call themselves {ids}")
-        stored = {**row, "id": _uuid(row["id"])}
+        stored = {**row, "id": uuid(row["id"])}
         for name, value in said.items():
             if stored[name] != value:
                 yield Finding(
@@ -155,9 +148,9 @@ def _index(
     expected = {
         (row["idx"], position): derived
         for row in records
-        if _is_answer(row) and (erasures.of(row["idx"]) or _uuid(row["id"]) in payloads)
+        if _is_answer(row) and (erasures.of(row["idx"]) or uuid(row["id"]) in payloads)
         for position, derived in enumerate(
-            _derive(row, payloads.get(_uuid(row["id"]), {}), erasures.of(row["idx"]), count[row["idx"]])
+            _derive(row, payloads.get(uuid(row["id"]), {}), erasures.of(row["idx"]), count[row["idx"]])
         )
     }
     stored = {(row.pop("idx"), row.pop("position")): row for row in predictions}
@@ -205,10 +198,10 @@ def _answered(
     records: list[Row], payloads: Mapping[UUID, Row], seen: Mapping[str, bytes], erasures: Erasures
 ) -> Iterator[Finding]:
     """Whatever a caller was answered is on record once, byte for byte, unless it was erased."""
-    gone = {_uuid(row["id"]) for row in records if "output" in erasures.of(row["idx"])}
+    gone = {uuid(row["id"]) for row in records if "output" in erasures.of(row["idx"])}
     count: dict[UUID, int] = {}
     for row in records:
-        count[_uuid(row["id"])] = count.get(_uuid(row["id"]), 0) + 1
+        count[uuid(row["id"])] = count.get(uuid(row["id"]), 0) + 1
     for record_id, body in seen.items():
         record = UUID(record_id)
         if count.get(record, 0) == 1 and record in gone:
@@ -225,21 +218,21 @@ def _leaves(records: list[Row], payloads: Mapping[UUID, Row], erasures: Erasures
     The commitments to what was erased stand in the leaf alone, and nothing may be there that opens them.
     """
     for row in records:
-        leaf, gone = _raw(row["leaf"]), erasures.of(row["idx"])
-        payload = payloads.get(_uuid(row["id"]), dict.fromkeys((*_COMMITTED, "secret"), b""))
-        opened = salts(_raw(payload["secret"]), gone)
+        leaf, gone = raw(row["leaf"]), erasures.of(row["idx"])
+        payload = payloads.get(uuid(row["id"]), dict.fromkeys((*_COMMITTED, "secret"), b""))
+        opened = salts(raw(payload["secret"]), gone)
         committed = (
-            _commitment(opened[each], each, _raw(payload[each]))
+            _commitment(opened[each], each, raw(payload[each]))
             if each in opened
             else leaf[start : start + 32]
             for each, start in zip(_COMMITTED, range(92, 220, 32), strict=True)
         )
         head = struct.pack(
-            ">BBH16sq", 1, row["kind"], row["status"], _uuid(row["id"]).bytes, row["observed_at_us"]
+            ">BBH16sq", 1, row["kind"], row["status"], uuid(row["id"]).bytes, row["observed_at_us"]
         )
         if leaf != b"".join((head, row["digest"] or bytes(32), leaf[60:92], *committed)):
             yield Finding(f"record {row['idx']}", "has a leaf that columns and payload do not give")
-        if any(_raw(payload[each]) for each in gone) or opened.keys() & gone or len(opened) + len(gone) != 4:
+        if any(raw(payload[each]) for each in gone) or opened.keys() & gone or len(opened) + len(gone) != 4:
             yield Finding(
                 f"record {row['idx']}", f"still has something of {sorted(gone)}, or opens too little"
             )
@@ -249,48 +242,5 @@ def _commitment(salt: bytes, name: str, content: bytes) -> bytes:
     return hmac.new(salt, name.encode() + b"/v1" + content, hashlib.sha256).digest()
 
 
-def _tree(leaves: Slow, heads: list[Row], notes: list[Row]) -> Iterator[Finding]:
-    """Root and frontier of the head, and the root of every note, are those of the leaves."""
-    size = len(leaves.leaves)
-    starts = [
-        size >> level + 1 << level + 1 for level in reversed(range(size.bit_length())) if size >> level & 1
-    ]
-    roots = [leaves.mth(start, end) for start, end in pairwise([*starts, size])]
-    frontier = size.to_bytes(8, "big") + b"".join(roots)
-    for head in heads:
-        if (_raw(head["root"]), _raw(head["frontier"])) != (leaves.mth(0, size), frontier):
-            yield Finding("head", "has a root or frontier that the leaves do not give")
-        if _raw(head["mac"]) == b"" or not head["origin"]:
-            yield Finding("head", "is not sealed")
-    for note in notes:
-        origin, said, root = _raw(note["text"]).decode().split("\n")[:3]
-        stated = [head["origin"] for head in heads] + [str(note["size"])]
-        if [origin, said] != stated or note["size"] > size:
-            yield Finding(f"note {note['size']}", f"is of {origin} and {said} records")
-        elif base64.b64decode(root) != leaves.mth(0, note["size"]):
-            yield Finding(f"note {note['size']}", "has a root that the leaves do not give")
-
-
-def _tiles(leaves: Slow, tiles: list[Row]) -> Iterator[Finding]:
-    """What is stored of the tree in between is what the leaves give: all of it, and nothing more."""
-    size, expected = len(leaves.leaves), {}
-    for level in (level for level in range(8) if size >> 8 * level):
-        hashes = [leaves.mth(at << 8 * level, at + 1 << 8 * level) for at in range(size >> 8 * level)]
-        for at in range(0, len(hashes) - (len(hashes) % 256 if level == 0 else 0), 256):
-            expected[level, at // 256] = b"".join(hashes[at : at + 256])
-    stored = {(row["level"], row["idx"]): _raw(row["hashes"]) for row in tiles}
-    for place in sorted(expected.keys() | stored.keys()):
-        if expected.get(place) != stored.get(place):
-            yield Finding(f"tile {place[1]} of level {place[0]}", "is not what the leaves give")
-
-
 def _is_answer(row: Row) -> bool:
     return bool(row["kind"] == _PREDICTION and row["status"] == _ANSWERED)
-
-
-def _uuid(value: UUID | bytes) -> UUID:
-    return value if isinstance(value, UUID) else UUID(bytes=value)
-
-
-def _raw(value: bytes | str) -> bytes:
-    return value.encode() if isinstance(value, str) else bytes(value)  # SQLite stores what it is given

@@ -10,6 +10,7 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from tests import auditor
+from tests.backups import Backups
 from tests.postgres import Postgres
 from tests.service import Caller, Service, running
 
@@ -54,6 +55,12 @@ def admin(service: Service) -> Iterator[Caller]:
     with service.caller("admin") as caller:
         yield caller
     assert auditor.audit(service.database_url, caller.seen) == []
+
+
+@pytest.fixture
+def backups(request: pytest.FixtureRequest, tmp_path: Path) -> Backups:
+    """Take backups into the test's own folder."""
+    return Backups(request, tmp_path)
 
 
 def must_have(what: str) -> None:

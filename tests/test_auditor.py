@@ -22,6 +22,7 @@ CHANGES = {
         "frontier": "randomblob(40)",
         "mac": "x''",
         "origin": "'onrecord.test/other'",
+        "epoch": "1",
     },
     "record": {
         "idx": "999",
@@ -60,7 +61,6 @@ CHANGES = {
 NOT_DERIVED = {
     "head.id",
     "prediction.outcome_idx",
-    "head.epoch",  # part of the mac, whose key the auditor has not
 }  # a constant; and filled by outcomes, which do not exist yet
 
 

@@ -14,6 +14,7 @@ from db.engine import open_pen
 from db.ledger import Ledger, LedgerUnavailable
 from db.records import Record
 from db.sealing import LedgerForked
+from tests.backups import Backups
 from tests.ledgers import DATABASES, SEAL, fresh, predicted, writing
 from tests.sealed import check_all, leaves_of, open_triggers, sql
 
@@ -107,27 +108,40 @@ class TestForks:
             with pytest.raises(LedgerForked, match="another history of the same 1"):
                 ledger.append([predicted()])
 
-    @pytest.mark.parametrize("before", [3, 256, 300])
-    def test_a_rollback_that_grew_again_is_noticed_by_the_next_note(
-        self, file: str, tmp_path: Path, before: int
+    @pytest.mark.parametrize(("kept", "known"), [(0, 3), (2, 3), (90, 100), (256, 300)])
+    def test_a_rollback_that_grew_again_is_noticed_by_the_next_append(
+        self, url: str, backups: Backups, kept: int, known: int
     ) -> None:
-        """A history that overtook the known one passes appends, but no proof leads from one to the other."""
-        name = Path(file.removeprefix("sqlite:///"))
-        backup = tmp_path / "backup.db"
-        shutil.copy(name, backup)
-        with writing(file) as ledger:
-            ledger.append([predicted() for _ in range(before)])
+        """T10b: where others overtook what this process knows, no proof leads from one to the other."""
+        with writing(url) as ledger:
+            if kept:
+                ledger.append([predicted() for _ in range(kept)])
             ledger.note()
             ledger._engine.dispose()
-            with writing(f"sqlite:///{backup}") as other:
-                other.append([predicted() for _ in range(before + 2)])
-            shutil.copy(backup, name)
-            ledger.append([predicted()])
+            backup = backups.take(url)
+            ledger.append([predicted() for _ in range(known - kept)])
+            ledger._engine.dispose()
+            backups.restore(backup, url)
+            with writing(url) as other:
+                other.append([predicted() for _ in range(known - kept + 10)])
 
-            with pytest.raises(LedgerForked, match="did not grow"):
-                ledger.note()
-            with pytest.raises(LedgerForked):
-                ledger.append([predicted()])
+            for _ in range(2):
+                with pytest.raises(LedgerForked, match=f"did not grow from {known} records"):
+                    ledger.append([predicted()])
+            assert not ledger.note()
+        assert len(leaves_of(url)) == known + 10
+
+    def test_another_host_that_writes_meanwhile_is_no_fork(self, url: str) -> None:
+        """What others have appended to the same history is grown upon."""
+        with writing(url) as ledger:
+            ledger.append([predicted() for _ in range(3)])
+            ledger._engine.dispose()
+            with writing(url) as other:
+                other.append([predicted() for _ in range(300)])
+
+            assert ledger.append([predicted()]).places == [303]
+            assert ledger.note()
+        check_all(url)
 
     def test_a_head_without_seal_is_not_written_to(self, url: str) -> None:
         """Only setup and migrate accept an unsealed head; a seal is never replaced."""

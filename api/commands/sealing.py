@@ -47,9 +47,8 @@ def _republish(settings: Settings, origin: str) -> str:
     found = seals.of(settings.var, origin)
     reader = open_reader(settings.database_url)
     try:
-        found.open(
-            heads.read(reader)
-        )  # the origin is part of the mac, so it cannot be one somebody wrote there
+        head = heads.read(reader)
+        found.begun(head.epoch).open(head)  # the origin is part of the mac: nobody just wrote it there
     finally:
         reader.dispose()
     return str(seals.publish(settings.var, found))

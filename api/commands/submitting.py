@@ -53,7 +53,7 @@ def _by_hand(settings: Settings, name: str, args: Mapping[str, Any]) -> dict[str
     reader = open_reader(settings.database_url)
     try:
         with opened(settings) as ledger:
-            change = Change(name=name, args=args, actor=_actor(), now_us=time.time_ns() // 1000)
+            change = Change(name=name, args=args, actor=actor(), now_us=time.time_ns() // 1000)
             sources = Sources(
                 table=Roster(reader).read(),
                 loading=Loading(settings.store),
@@ -68,7 +68,7 @@ def _by_hand(settings: Settings, name: str, args: Mapping[str, Any]) -> dict[str
 
 
 def _through_engine(settings: Settings, name: str, args: Mapping[str, Any]) -> dict[str, Any]:
-    head = {"do": "change", "name": name, "args": dict(args), "actor": _actor()}
+    head = {"do": "change", "name": name, "args": dict(args), "actor": actor()}
     answer = asking.ask(settings.engine_socket, head, within_s=WITHIN_S)
     content: dict[str, Any] = orjson.loads(answer.body)
     if answer.head["status"] != 200:
@@ -76,7 +76,8 @@ def _through_engine(settings: Settings, name: str, args: Mapping[str, Any]) -> d
     return content
 
 
-def _actor() -> dict[str, str]:
+def actor() -> dict[str, str]:
+    """Name who types: the account of this machine, which no token vouches for."""
     try:
         user = pwd.getpwuid(os.getuid()).pw_name
     except KeyError:  # containers run under numbers that have no name

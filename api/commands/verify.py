@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from api import times
+from api.commands import freshness
+from api.commands.freshness import DURATION
 from api.refusals import CommandRefused
 from api.settings import Settings, environment
 
@@ -51,18 +53,24 @@ _FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
     multiple=True,
     help="A witness: its key, to check what is stored, or <url>=<key>, to ask it too. Default: ONRECORD_WITNESSES",
 )
+@click.option("--fresh", type=DURATION, help="Fail if the newest record is older: 90s, 30m, 2h, 1d.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object for other programs.")
 @click.pass_context
-def verify(context: click.Context, /, processes: int | None, as_json: bool, **given: Any) -> None:
+def verify(
+    context: click.Context, /, processes: int | None, fresh: int | None, as_json: bool, **given: Any
+) -> None:
     """Check every record, and that nothing was changed, removed or added: exit code 0, 1, 2 or 3."""
     settings = Settings.from_environment(environment())
     outside = _outside(settings, **given)
     verdict = _audit(settings, outside, processes or os.cpu_count() or 1)
-    code = exit_code(verdict)
+    frozen = freshness.frozen(verdict.latest_us, fresh)
+    code = TAMPERED if frozen else exit_code(verdict)
     if as_json:
         click.echo(_json(verdict, outside, code))
     else:
         _show(verdict, outside, code)
+    if frozen:
+        click.echo(frozen, err=as_json)
     context.exit(code)
 
 
@@ -83,7 +91,7 @@ def _outside(
 
     pinned = _key(key or settings.var / "ledger.pub")
     read = list(map(witnessed.read, witnesses or map(str, settings.witnesses)))
-    asked = list(witnessed.ask((at for _, at in read if at), [pinned]))
+    asked = list(witnessed.ask((at for _, at in read if at), _every_epoch(settings, pinned))) if read else []
     shown = [each.anchor for each in asked if each.anchor is not None]
     return _Outside(
         key=pinned,
@@ -98,6 +106,19 @@ def exit_code(verdict: Verdict) -> int:
     if verdict.findings:
         return TAMPERED
     return VERIFIED if verdict.anchored else NOT_ANCHORED
+
+
+def _every_epoch(settings: Settings, pinned: VerifierKey) -> list[VerifierKey]:
+    """Name the ledger as witnesses know it, in each epoch so far and the next: it may have been rolled back."""
+    from db import epochs, heads, migrate
+    from db.engine import open_reader
+
+    migrate.check(settings.database_url)
+    reader = open_reader(settings.database_url)
+    try:
+        return [epochs.key_of(pinned, epoch) for epoch in range(heads.read(reader).epoch + 2)]
+    finally:
+        reader.dispose()
 
 
 def _audit(settings: Settings, outside: _Outside, processes: int) -> Verdict:
@@ -183,23 +204,25 @@ def _show(verdict: Verdict, outside: _Outside, code: int) -> None:
         out.print(f"{where}: {each.cause}: {each.detail}", style="red", markup=False)
     if (more := verdict.found - len(verdict.findings)) > 0:
         out.print(f"and {more} more", style="red", markup=False)
-    out.print(_headline(verdict, code), style="bold green" if code == VERIFIED else "bold red", markup=False)
+    out.print(_headline(verdict), style="bold green" if code == VERIFIED else "bold red", markup=False)
     for line in (*_details(verdict), *(f"witness     {each.name} {each.said}" for each in outside.asked)):
         out.print(line, markup=False)
 
 
-def _headline(verdict: Verdict, code: int) -> str:
+def _headline(verdict: Verdict) -> str:
     ledger = f"{verdict.records} records, root {verdict.root.hex()}"
-    if code == TAMPERED:
+    if verdict.findings:
         first = verdict.findings[0]
         where = "" if first.at is None else f", first at record {first.at}"
         return f"TAMPERED WITH: {verdict.found} findings{where} ({first.cause}); {ledger}"
-    if code == NOT_ANCHORED:
+    if not verdict.anchored:
         return f"consistent, NOT anchored: {ledger}; a rollback would look the same"
     return f"verified: {ledger}, anchored up to {verdict.anchored}"
 
 
 def _details(verdict: Verdict) -> Iterator[str]:
+    from db.auditing_epochs import lost
+
     yield f"key         {verdict.key_id}"
     yield f"signed      {verdict.notes} stored checkpoints, the largest of {verdict.signed} records"
     for source, count in verdict.anchors.items():
@@ -213,6 +236,14 @@ def _details(verdict: Verdict) -> Iterator[str]:
             yield f"cosigned    no stored checkpoint by {seen.name}"
         else:
             yield f"not checked {seen.count} cosignatures of witnesses whose keys were not given (--witness)"
+    for each in lost(verdict):
+        at = times.text(each.at_us)
+        known = max([each.known_size, *each.evidence.values()])
+        yield f"LOST        records {each.size} to {known - 1} with epoch {each.number}, declared by {each.by} at {at}"
+        yield f"            reason: {each.reason}"
+        for source, size in each.evidence.items():
+            yield f"            {source} shows that there were {size}"
+    yield f"newest      record is {freshness.shown(verdict.latest_us)}"
     yield f"payloads    {verdict.payloads}, with {verdict.predictions} rows of lookups"
     if not verdict.is_mac_checked:
         yield "not checked the mac of the head: its key cannot be read here"

@@ -41,6 +41,7 @@ class Committer:
         self._trouble: str | None = None
         self._troubled_at = float("-inf")
         self._is_forked = False
+        self._grown_at = time.monotonic()
 
     def put(self, ready: Iterable[Ready]) -> None:
         """Take answers that may leave once their records are durable."""
@@ -70,6 +71,10 @@ class Committer:
         in_trouble = self._trouble is not None and time.monotonic() - self._troubled_at < TROUBLE_S
         return "cannot be written, the log says why" if in_trouble else "writable"
 
+    def quiet_s(self) -> float:
+        """Say for how long nothing was recorded, as far as notes tell."""
+        return time.monotonic() - self._grown_at
+
     async def note(self) -> None:
         """Write a signed checkpoint of what was committed since the last one, if anything was.
 
@@ -77,7 +82,8 @@ class Committer:
         checkpoint that others can see, but not their receipts.
         """
         try:
-            await self.with_pen(lambda ledger: ledger.note())
+            if await self.with_pen(lambda ledger: ledger.note()):
+                self._grown_at = time.monotonic()
         except LedgerForked as fork:
             self._is_forked = True
             log.error("ledger-forked", reason=str(fork))  # noqa: TRY400  # the reason is all there is to know

@@ -22,6 +22,7 @@ from api.engine import changes, desk
 from api.engine.batching import Lane
 from api.engine.committing import Committer
 from api.engine.desk import Desk, Request
+from api.engine.heartbeat import beat
 from api.engine.lanes import Lanes
 from api.engine.loading import Loading
 from api.engine.plans import Change, ChangeRefused, Done, Plan, Sources
@@ -68,6 +69,7 @@ class Engine:
                 tasks.create_task(self._committer.run())
                 tasks.create_task(self._committer.note_now_and_then())
                 tasks.create_task(self._witnesses.run())
+                tasks.create_task(beat(self._committer, self._settings.heartbeat_s, self._clock))
                 tasks.create_task(self._refuse_late())
                 await self._lanes.start(tasks)
                 server = await asyncio.start_unix_server(self._serve, sock=listening)

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from api.anchoring import anchor_of
 from api.engine import seals
 from api.settings import Settings
+from db import heads
 from db.engine import StorageUnavailable, open_pen
 from db.ledger import Ledger, LedgerUnavailable
 
@@ -24,9 +25,11 @@ def opened(settings: Settings) -> Iterator[Ledger]:
     seal, anchor = seals.read(settings.var), anchor_of(settings)
     writer = open_pen(settings.database_url)
     try:
+        # Which epoch it is in is for the head to say: its mac covers that, and is looked at next.
+        seal = seal.begun(heads.read(writer).epoch)
         ledger = Ledger(writer, seal, anchor=anchor.append)
         _check(ledger)
-        anchor.check(writer, seal.signer.key())
+        anchor.check(writer, seal.signer.key(), seal.epoch)
         yield ledger
     finally:
         writer.dispose()

@@ -148,7 +148,7 @@ class _Asking:
             return checkpoint.size, self._line(note, answer.body)
         if answer.status in (409, 422) and await self._is_grown_from_theirs() and answer.status == 409:
             return None  # another engine of this ledger has asked it about a newer note
-        raise _Trouble(_refusal(answer, self._key.name))
+        raise _Trouble(_refusal(answer, self._key))
 
     def _line(self, note: bytes, lines: bytes) -> bytes:
         """Believe of an answer only the line that this witness's pinned key has made for this note."""
@@ -208,12 +208,12 @@ def _size(body: bytes) -> int | None:
     return int(text) if text.isdigit() and len(text) <= _DIGITS and str(int(text)).encode() == text else None
 
 
-def _refusal(answer: _Answer, origin: str) -> str:
+def _refusal(answer: _Answer, key: VerifierKey) -> str:
     match answer.status:
         case 404:
-            return f"does not know {origin}: its operator has to add the key in ledger.pub"
+            return f"does not know this ledger: its operator has to add the key {key}"
         case 403:
-            return f"has another key for {origin} than the one that signs here"
+            return f"has another key for {key.name} than the one that signs here"
         case 409 if (size := _size(answer.body)) is not None:
             return f"says that it cosigned {size} records of this ledger, and shows no proof"
         case 422:
