@@ -132,9 +132,11 @@ class _Asking:
         """
         try:
             note = await asyncio.to_thread(self._proofs.checkpoint)
+            note = alone(note, [self._key])
         except NotProvable:
             return None
-        note = alone(note, [self._key])
+        except NoteRefused as refused:
+            raise _Trouble(f"was not asked: the newest note is not of this ledger ({refused})") from refused
         checkpoint = stated(note)
         if self.witness.at_s is not None and checkpoint.size == self.witness.size:
             return None
