@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 from api.commands.administration import client, model
+from api.commands.anchor import anchor
 from api.commands.epoch import epoch
 from api.commands.key import key
 from api.commands.receipt import receipt
@@ -47,6 +48,7 @@ def main() -> None:
 main.add_command(client)
 main.add_command(key)
 main.add_command(model)
+main.add_command(anchor)
 main.add_command(epoch)
 main.add_command(receipt)
 main.add_command(verify)

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from api.anchoring import AnchorFile, AnchorRefused
+from api.anchoring import AnchorFile, AnchorRefused, read_anchor
 from api.commands.declaring import declare
 from api.refusals import CommandRefused
 from db import epochs, sqlite
@@ -21,12 +21,14 @@ from db.engine import open_pen
 from db.ledger import Ledger
 from db.notes import Checkpoint, NoteRefused, VerifierKey, sign
 from db.sealing import LedgerForked
+from db.submissions import Submission, stated
+from db.witness import UnknownLog, Witness
 from tests import auditor
 from tests.backups import Backups
 from tests.engines import settings_of
 from tests.ledgers import SEAL, predicted
 from tests.service import Caller, Service
-from tests.tampering import KEY
+from tests.tampering import KEY, WITNESS
 
 pytest_plugins = ("tests.deployments",)
 AGE = {"age": 50}
@@ -216,6 +218,28 @@ def test_a_process_of_an_older_epoch_appends_nothing(var: Path, backups: Backups
     with pytest.raises(LedgerForked, match="of epoch 1, and this process knows 0: start it again"):
         Ledger(pen, seals.read(var)).append([predicted()])
     pen.dispose()
+
+
+def test_a_witness_has_to_be_told_of_an_epoch(var: Path, backups: Backups, tmp_path: Path) -> None:
+    """To a witness it is another log: unknown until it is given the key, and kept beside the old history."""
+    settings = settings_of(var)
+    backup = backups.take(settings.database_url)
+    pinned = VerifierKey.parse((var / "ledger.pub").read_text().strip())
+    _append(var, 3)
+    old = Submission(old=0, hashes=(), note=read_anchor(settings.anchor)[-1])
+    backups.restore(backup, settings.database_url)
+    key = declare(settings, "restored", []).key
+    new = Submission(old=0, hashes=(), note=read_anchor(settings.anchor)[-1])
+    for keys, is_known in (([pinned], False), ([pinned, key], True)):
+        witness = Witness(tmp_path / "witness.db", WITNESS, keys, lambda: 1)
+        if is_known:
+            assert witness.add(new.encode())
+        else:
+            witness.add(old.encode())
+            with pytest.raises(UnknownLog):
+                witness.add(new.encode())
+        assert stated(witness.seen(pinned.name)) == stated(old.note)
+        witness.close()
 
 
 @pytest.mark.parametrize(
