@@ -7,10 +7,10 @@ DEV := $(VENV)/.dev
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --require-hashes
 
 .DEFAULT_GOAL := help
-.PHONY: help run setup test check soak mutants train pins
+.PHONY: help run setup test check soak mutants bench bench-all train pins
 
 help:  ## list the targets
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
 
 run: setup  ## set up what is missing, then serve on 127.0.0.1:8080
 	@$(BIN)/python -m api serve
@@ -32,6 +32,15 @@ soak: $(DEV)  ## long campaigns: ONRECORD_SOAK says how many crashes of each kin
 
 mutants: $(DEV)  ## break copies of the code, one promise at a time; the tests must notice every one (half an hour)
 	$(BIN)/python -m tests.mutants
+
+bench: $(DEV)  ## measure speed in about 5 minutes (needs wrk), results in bench/RESULTS.md
+	$(BIN)/python -m bench.append --rounds 3
+	$(BIN)/python -m bench.proofs --records 200000
+
+bench-all: $(DEV)  ## measure everything, for an hour: long ledgers, other servers beside ours
+	$(BIN)/python -m bench.append --rounds 9 --seconds 10
+	$(BIN)/python -m bench.proofs --records 10000000
+	$(BIN)/python -m bench.peers
 
 train: $(RUN)  ## train the five examples anew (ONRECORD_DATASETS names a folder of CSV files, else OpenML)
 	$(BIN)/python -m models.train all

@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import re
 from base64 import b64decode, b64encode
+from binascii import b2a_base64
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -73,18 +74,12 @@ class Evidence:
 
 def header(receipt: Receipt) -> str:
     """Write the value of the header OnRecord-Receipt, printable ASCII."""
-    members = {
-        "index": str(receipt.index),
-        "size": str(receipt.size),
-        "root": _binary(receipt.root),
-        "leaf": _binary(receipt.leaf),
-        "salt-input": _binary(receipt.salts["input"]),
-        "salt-output": _binary(receipt.salts["output"]),
-        "proof": _binary(b"".join(receipt.hashes)),
-        "key": f'"{receipt.key_id}"',
-        "sig": _binary(receipt.signature),
-    }
-    return ", ".join(f"{name}={value}" for name, value in members.items())
+    opened = receipt.salts
+    return (
+        f"index={receipt.index}, size={receipt.size}, root={_binary(receipt.root)}, leaf={_binary(receipt.leaf)}, "
+        f"salt-input={_binary(opened['input'])}, salt-output={_binary(opened['output'])}, "
+        f'proof={_binary(b"".join(receipt.hashes))}, key="{receipt.key_id}", sig={_binary(receipt.signature)}'
+    )
 
 
 def read(header: str) -> Receipt:
@@ -269,4 +264,4 @@ def _number(text: str) -> int:
 
 
 def _binary(data: bytes) -> str:
-    return f":{b64encode(data).decode()}:"
+    return f":{b2a_base64(data, newline=False).decode()}:"

@@ -19,7 +19,7 @@ from db.records import Appended, Receipt, Record, salts
 from db.rows import Rows
 from db.sealing import Head, LedgerForked, Seal
 from db.tables import payload, record
-from db.tree import Frontier, Growth, leaf_hash
+from db.tree import Frontier, Growth, leaf_hashes
 
 Apply = Callable[[Connection], None]
 Then = Callable[[Connection, int], None]
@@ -218,13 +218,13 @@ class Ledger:
         """Insert the bulk before the lock on `head`; number the records and grow the tree under it."""
         self._rows.add_payloads(connection, group.records, group.secrets)
         head = heads.lock(connection)
-        growth = self._open(connection, head).append(list(map(leaf_hash, group.leaves)))
+        growth = self._open(connection, head).append(leaf_hashes(group.leaves))
         if change.apply is not None:
             change.apply(connection)
         places = range(growth.before.size, growth.after.size)
         bound = self._rows.add_records(connection, places, group.records, group.leaves)
         # What goes to disk is hashed again: memory that changed in between would make every later proof fail.
-        if growth.before.append(list(map(leaf_hash, bound))).after != growth.after:
+        if growth.before.append(leaf_hashes(bound)).after != growth.after:
             raise LedgerUnavailable(
                 "leaves changed between hashing and writing: is this machine's memory sound?"
             )

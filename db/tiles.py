@@ -6,7 +6,7 @@ above, every tile as far as it goes. All of it can be computed from the leaves a
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, bindparam, insert, select, update
 
 from db.sealing import LedgerForked
 from db.tables import record, tile
@@ -21,8 +21,19 @@ from db.tree import (
     TileSpan,
     consistency_proof,
     from_tiles,
-    leaf_hash,
+    leaf_hashes,
     verify_consistency,
+)
+
+# Built once: to build a statement takes as long as to run it.
+_THIS = (tile.c.level == bindparam("at_level"), tile.c.idx == bindparam("at_idx"))
+_READ = select(tile.c.hashes).where(*_THIS)
+_ADD = insert(tile)
+_REPLACE = update(tile).where(*_THIS)
+_LEAVES = (
+    select(record.c.leaf)
+    .where(record.c.idx.between(bindparam("first"), bindparam("last")))
+    .order_by(record.c.idx)
 )
 
 
@@ -56,10 +67,10 @@ def store(connection: Connection, growth: Growth) -> None:
         if is_full:
             _check(whole, span, growth)
         if span.level and span.offset:
-            row = (tile.c.level == span.level) & (tile.c.idx == span.index)
-            connection.execute(update(tile).where(row).values(hashes=whole))
+            row = {"at_level": span.level, "at_idx": span.index, "hashes": whole}
+            connection.execute(_REPLACE, row)
         else:
-            connection.execute(insert(tile).values(level=span.level, idx=span.index, hashes=whole))
+            connection.execute(_ADD, {"level": span.level, "idx": span.index, "hashes": whole})
 
 
 def check_growth(connection: Connection, older: Frontier, newer: Frontier) -> None:
@@ -89,12 +100,10 @@ def _check(whole: bytes, span: TileSpan, growth: Growth) -> None:
 
 
 def _stored(connection: Connection, level: int, index: int) -> bytes:
-    found = connection.scalar(select(tile.c.hashes).where(tile.c.level == level, tile.c.idx == index))
-    return bytes(found or b"")
+    return bytes(connection.scalar(_READ, {"at_level": level, "at_idx": index}) or b"")
 
 
 def _hashed(connection: Connection, index: int) -> bytes:
     start = index * TILE_WIDTH
-    within = record.c.idx.between(start, start + TILE_WIDTH - 1)
-    leaves = connection.scalars(select(record.c.leaf).where(within).order_by(record.c.idx))
-    return b"".join(map(leaf_hash, leaves))
+    leaves = connection.scalars(_LEAVES, {"first": start, "last": start + TILE_WIDTH - 1})
+    return b"".join(leaf_hashes(leaves))

@@ -69,6 +69,14 @@ def test_a_leaf_has_the_bytes_it_always_had(vector: dict[str, Any]) -> None:
     assert leaf(record_of(vector), secret).hex() == vector["leaf"]
 
 
+@pytest.mark.parametrize("length", [0, 1, 32, 63, 64, 65, 200])
+def test_a_commitment_is_an_hmac(length: int) -> None:
+    """Under a salt of any length, a receipt's may be anything, the commitment is the standard library's HMAC."""
+    salt, content = bytes(range(length)), b'{"instances":[]}'
+
+    assert commitment(salt, "input", content) == hmac(salt, b"input/v1" + content, "sha256")
+
+
 def test_a_leaf_is_what_its_description_says() -> None:
     """Put together by hand from the description, without any code of the writer, the leaf is the same."""
     made = bytes([1, 1]) + (201).to_bytes(2) + RECORD.id.bytes + RECORD.observed_at_us.to_bytes(8)

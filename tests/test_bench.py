@@ -1,0 +1,127 @@
+"""What measures speed works: every script runs at its smallest size, so that it does when a figure is wanted."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from bench import append, load, proofs, results, rounds
+from bench.peers import __main__ as peers
+from bench.peers import servers
+from bench.results import Report
+
+
+@pytest.fixture(autouse=True)
+def written(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """Keep what is measured here out of the results that are shown."""
+    path = tmp_path / "RESULTS.md"
+    monkeypatch.setattr(Report.write, "__defaults__", (path,))
+    return path
+
+
+def test_the_cost_of_the_ledger_is_measured(written: Path) -> None:
+    """Groups are appended to a sealed ledger and to plain tables, and both are in the table."""
+    append.main(["--records", "64", "--rounds", "1", "--seconds", "0", "--databases", "sqlite"])
+
+    assert "sqlite: appending alone" in written.read_text()
+    assert [line.split(" | ")[0] for line in written.read_text().splitlines() if " | " in line][2:] == [
+        f"| {size}" for size in append.GROUPS
+    ]
+
+
+def test_proofs_out_of_a_filled_ledger_hold(written: Path) -> None:
+    """The ledger that is filled in bulk is one the real one grows from, proves from, and gives receipts of."""
+    proofs.main(["--records", "1000", "--checks", "20", "--databases", "sqlite"])
+
+    assert "sqlite | header" in written.read_text()
+
+
+@pytest.mark.skipif(shutil.which("wrk") is None, reason="load needs wrk, which only benchmarks need")
+def test_the_whole_service_is_measured_in_every_mode(written: Path) -> None:
+    """Sealed, unsealed and keeping nothing all answer, and no answer is wrong."""
+    append.main(["--records", "1", "--rounds", "1", "--seconds", "1", "--databases", "sqlite"])
+
+    rows = [
+        line
+        for line in written.read_text().splitlines()
+        if line.startswith(("| sealed", "| unsealed", "| off"))
+    ]
+    assert [row.split(" | ")[4] for row in rows] == ["0", "0", "0"]
+
+
+@pytest.mark.skipif(shutil.which("wrk") is None, reason="load needs wrk, which only benchmarks need")
+def test_a_peer_that_cannot_be_installed_is_in_the_table(
+    written: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """OnRecord is measured, and who could not be is named with the reason."""
+
+    def refuse(_: servers.Peer) -> Path:
+        raise servers.NotInstalled("no such package")
+
+    monkeypatch.setattr(servers.Peer, "install", refuse)
+
+    peers.main(["--rounds", "1", "--seconds", "1", "--only", "OnRecord, SQLite", "LitServe"])
+
+    shown = written.read_text()
+    assert "| LitServe, batches of 64 | no such package |" in shown
+    rows = [line.split(" | ") for line in shown.splitlines() if line.startswith("| OnRecord, SQLite")]
+    assert [row[4] for row in rows[:2]] == ["0", "0"]
+    assert float(rows[2][2].strip("| ")) > 0
+
+
+@pytest.mark.parametrize("peer", servers.peers(), ids=lambda peer: peer.name)
+def test_every_peer_is_asked_the_same_rows(peer: servers.Peer) -> None:
+    """Whatever form a peer wants, the persons in it are the same ones."""
+    asked = json.loads(peer.body(servers.rows_for_all(2)))
+
+    if "inputs" in asked:
+        given = [
+            dict(zip([c["name"] for c in asked["inputs"]], row, strict=True))
+            for row in zip(*(c["data"] for c in asked["inputs"]), strict=True)
+        ]
+    elif "dataframe_split" in asked:
+        frame = asked["dataframe_split"]
+        given = [dict(zip(frame["columns"], row, strict=True)) for row in frame["data"]]
+    else:
+        given = asked["instances"]
+    assert given == servers.rows_for_all(2)
+
+
+def test_without_wrk_one_is_told_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A missing tool is named with the command that installs it."""
+    monkeypatch.setattr(shutil, "which", lambda _: None)
+
+    with pytest.raises(SystemExit, match="apt-get install wrk"):
+        load.need_wrk()
+
+
+def test_rounds_are_taken_in_turn() -> None:
+    """Every round measures all, the next one in the opposite order, and medians come out."""
+    order: list[str] = []
+
+    def measure(name: str, *values: float) -> object:
+        left = list(values)
+        return lambda: (order.append(name), {"x": left.pop(0)})[1]
+
+    found = rounds.in_turn({"a": measure("a", 3, 1, 2), "b": measure("b", 9, 9, 9)}, 3)  # type: ignore[dict-item]  # enough of one
+
+    assert order == ["a", "b", "b", "a", "a", "b"]
+    assert found == {"a": {"x": 2}, "b": {"x": 9}}
+
+
+def test_a_section_takes_the_place_of_its_last_run(tmp_path: Path) -> None:
+    """A second run replaces its own section and leaves the others."""
+    path = tmp_path / "RESULTS.md"
+    for title, text in (("One", "first figure"), ("Two", "other figure"), ("One", "newest figure")):
+        report = results.Report(title)
+        report.remark(text)
+        report.write(path)
+
+    shown = path.read_text()
+    assert shown.count("## One") == shown.count("## Two") == 1
+    assert "first figure" not in shown
+    assert "other figure" in shown
+    assert "newest figure" in shown
