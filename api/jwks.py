@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import jwt
@@ -37,7 +37,7 @@ class NoKey(ValueError):
 class VerifyingKey:
     """A public key, the one algorithm it is used with, and the id that tokens name it by."""
 
-    public: PublicKey
+    public: PublicKey = field(hash=False)  # compared, but it has no hash
     algorithm: str
     kid: str
 

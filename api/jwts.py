@@ -12,6 +12,7 @@ import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import jwt
@@ -32,6 +33,7 @@ _HEADER = frozenset({"alg", "typ", "kid"})
 _HINTS = frozenset(
     {"x5t", "x5t#S256"}
 )  # other issuers name a certificate beside the kid; it is not looked at
+_REMEMBERED = 1024  # tokens of 4 KiB at most
 # The last second of the year 9999; beyond, a time cannot be shown.
 _LAST_SECOND = 253_402_300_799
 
@@ -120,7 +122,10 @@ def _check_times(claims: Mapping[str, Any], now_s: int) -> None:
         raise TokenRefused("expired or not yet valid")
 
 
+@lru_cache(maxsize=_REMEMBERED)
 def _check_signature(token: str, key: VerifyingKey, profile: Profile) -> None:
+    # Remembered where it holds: what a key has signed once, it has signed. Which keys count, and the times, are looked
+    # at every time; a refusal raises and is not kept, so that strangers cannot fill the memory.
     # Times were checked above against the clock we were given; PyJWT would ask the system's.
     checks = {
         "require": ["exp", "iat", "iss", "aud", "sub", "jti", "scope"],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import jwt
@@ -56,6 +57,46 @@ def test_a_token_says_who_and_what_for() -> None:
     claims = _verify(sign(KEY, PROFILE, WHO, NOW, 600), NOW)
 
     assert claims == WHO
+
+
+class TestRemembered:
+    """A signature that held is not checked again; everything else is."""
+
+    TOKEN = _token(jti="remembered")
+
+    @pytest.fixture(autouse=True)
+    def _remembered(self) -> None:
+        assert _verify(self.TOKEN, NOW) == _verify(self.TOKEN, NOW)
+
+    def test_it_expires_all_the_same(self) -> None:
+        """Times are looked at every time."""
+        with pytest.raises(TokenRefused, match="expired"):
+            _verify(self.TOKEN, NOW + 631)
+
+    def test_a_key_that_is_gone_no_longer_counts(self) -> None:
+        """What a key has signed is worth nothing without the key."""
+        with pytest.raises(TokenRefused, match="key"):
+            verify(self.TOKEN, {}, PROFILE, NOW)
+
+    def test_another_key_of_the_same_name_has_not_signed_it(self) -> None:
+        """An issuer may give a new key an old name: what the old one signed is not the new one's."""
+        other = SigningKey.of(ec.generate_private_key(ec.SECP256R1())).verifying
+        kid = KEY.verifying.kid
+
+        with pytest.raises(TokenRefused, match="signature"):
+            verify(self.TOKEN, {kid: replace(other, kid=kid)}, PROFILE, NOW)
+
+    def test_another_audience_does_not_take_it(self) -> None:
+        """What was checked for one service says nothing for another."""
+        with pytest.raises(TokenRefused, match="signature or claims"):
+            verify(self.TOKEN, {KEY.verifying.kid: KEY.verifying}, replace(PROFILE, audience="other"), NOW)
+
+    def test_a_changed_copy_is_another_token(self) -> None:
+        """One bit of difference in the signature is refused."""
+        changed = self.TOKEN[:-10] + ("A" if self.TOKEN[-10] != "A" else "B") + self.TOKEN[-9:]
+
+        with pytest.raises(TokenRefused, match="signature"):
+            _verify(changed, NOW)
 
 
 def test_the_hand_made_token_of_these_tests_is_good() -> None:
