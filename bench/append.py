@@ -167,4 +167,5 @@ def _loading(serving: services.Serving, seconds: float) -> Callable[[], Figures]
 
 
 if __name__ == "__main__":
+    services.unwind_when_ended()
     main()

@@ -16,13 +16,13 @@ _PACKAGES = ("connexion", "uvicorn", "SQLAlchemy", "psycopg", "cryptography", "s
 _SYNCS = 200
 
 
-def describe(folder: Path) -> list[str]:
+def describe() -> list[str]:
     """Describe machine, disk and versions, a line each."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     packages = ", ".join(f"{name} {version(name)}" for name in _PACKAGES)
     return [
         f"machine: {os.cpu_count()} cores ({_processor()}), {memory:.0f} GiB, {platform.platform()}",
-        f"disk: fdatasync of 4 KiB takes {fsync_ms(folder):.2f} ms (median of {_SYNCS})",
+        f"disk: fdatasync of 4 KiB takes {fsync_ms():.2f} ms (median of {_SYNCS})",
         f"python {platform.python_version()}, SQLite {sqlite3.sqlite_version}, {packages}",
         f"code: {_commit()}",
     ]
@@ -33,10 +33,10 @@ def load_average() -> str:
     return " ".join(f"{each:.2f}" for each in os.getloadavg())
 
 
-def fsync_ms(folder: Path) -> float:
+def fsync_ms() -> float:
     """Measure what it costs to have 4 KiB on disk."""
     times = []
-    with tempfile.TemporaryFile(dir=folder) as file:
+    with tempfile.TemporaryFile() as file:
         for _ in range(_SYNCS):
             file.write(bytes(4096))
             file.flush()

@@ -23,6 +23,7 @@ from sqlalchemy import Connection, Engine, insert, update
 from api import ledger as api_ledger
 from api import receipts
 from api.calls import Call, Claims
+from bench import services
 from bench.records import record
 from bench.results import Report
 from db import heads, migrate
@@ -199,4 +200,5 @@ def _spread(seconds: Sequence[float]) -> list[float]:
 
 
 if __name__ == "__main__":
+    services.unwind_when_ended()
     main()

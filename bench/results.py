@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -26,6 +25,7 @@ class Report:
 
     title: str
     began: str = field(default_factory=machine.load_average)
+    about: list[str] = field(default_factory=machine.describe)
     parts: list[str] = field(default_factory=list)
 
     def table(self, caption: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
@@ -41,11 +41,9 @@ class Report:
 
     def write(self, path: Path = RESULTS) -> None:
         """Put the section into the file, in place of the one of an earlier run."""
-        with tempfile.TemporaryDirectory() as folder:
-            about = machine.describe(Path(folder))
         day = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
-        about.append(f"{day}; load average {self.began} before the run, {machine.load_average()} after it")
-        facts = "\n".join(f"- {line}" for line in about)
+        busy = f"{day}; load average {self.began} before the run, {machine.load_average()} after it"
+        facts = "\n".join(f"- {line}" for line in (*self.about, busy))
         section = "\n\n".join([f"## {self.title}", facts, *self.parts]) + "\n"
         old = path.read_text() if path.exists() else _TITLE
         mine = re.compile(rf"^## {re.escape(self.title)}$.*?(?=^## |\Z)", re.MULTILINE | re.DOTALL)

@@ -31,6 +31,11 @@ class Serving:
     ready_s: float
 
 
+def unwind_when_ended() -> None:
+    """Turn SIGTERM into an exception, so that every server that was started is ended, too."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+
+
 @contextlib.contextmanager
 def serving(
     folder: Path, mode: str, database_url: str | None = None, rows: Sequence[Row] | None = None

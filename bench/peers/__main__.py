@@ -256,4 +256,5 @@ def _memory(each: Running) -> str:
 
 
 if __name__ == "__main__":
+    services.unwind_when_ended()
     main()
