@@ -14,6 +14,7 @@ from typing import Any
 import orjson
 
 from bench.rows import STORE, Row, instances, persons
+from tests.service import free_port
 
 APPS = Path(__file__).parent / "apps"
 CACHE = Path(__file__).parent.parent / ".cache"
@@ -139,7 +140,7 @@ def _mlserver(folder: Path, own: Path, port: int) -> list[str]:
         "debug": False,
         "host": "127.0.0.1",
         "http_port": port,
-        "grpc_port": port + 1,
+        "grpc_port": free_port(),
         "metrics_endpoint": None,
         "logging_settings": str(own / "logging.json"),
     }
