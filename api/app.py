@@ -28,6 +28,7 @@ from api.line import Line
 from api.pages import create_pages
 from api.predictions import Predictions
 from api.records import Records
+from api.replays import Replays
 from api.settings import Settings
 from api.split import split
 from api.tokens import Elsewhere, Tokens
@@ -83,6 +84,12 @@ def _handlers(
             clock_us=_now_us,
         ),
         records=Records(lookups=lookups),
+        replays=Replays(
+            line=line,
+            root_path=settings.root_path,
+            clock_us=_now_us,
+            within_s=settings.replay_deadline_s + settings.answer_deadline_s + GRACE_S,
+        ),
         ledger=Ledger(proofs=Proofs(reader)),
         catalog=Catalog(
             models=agreed.models,

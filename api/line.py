@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from api import wire
+from api.calls import Answer
 from api.problems import RequestRefused
+from api.receipts import HEADER
 
 _RETRY_S = "1"
 
@@ -36,8 +38,10 @@ class Line:
         self._number = 0
         self._listener: asyncio.Task[None] | None = None
 
-    async def ask(self, head: Mapping[str, Any], body: bytes = b"") -> wire.Frame:
-        """Send one question and wait for its answer.
+    async def ask(
+        self, head: Mapping[str, Any], body: bytes = b"", within_s: float | None = None
+    ) -> wire.Frame:
+        """Send one question and wait for its answer, `within_s` or as long as for a prediction.
 
         Raises:
             EngineUnavailable: nobody listens, the connection broke, or the deadline passed.
@@ -49,7 +53,7 @@ class Line:
         self._waiting[number] = answer
         self._write(wire.encode(number, head, body))
         try:
-            async with asyncio.timeout(self._deadline_s):
+            async with asyncio.timeout(self._deadline_s if within_s is None else within_s):
                 return await answer
         except TimeoutError as late:
             raise EngineUnavailable("no answer within the deadline") from late
@@ -112,3 +116,16 @@ def unavailable(record: str | None = None) -> RequestRefused:
     if record is not None:
         detail += f"; whether this request is on record shows at /v1/records/{record}"
     return RequestRefused("engine-unavailable", detail, Retry_After=_RETRY_S)
+
+
+def recorded(frame: wire.Frame, address: str) -> Answer:
+    """Turn what the engine answered into what the caller gets: a record's exact bytes with its proof, or a problem."""
+    status, headers = frame.head["status"], dict(frame.head.get("headers") or {})
+    if status >= 400:
+        return Answer(
+            status=status, content=frame.body, media_type="application/problem+json", headers=headers
+        )
+    headers["Location"] = address
+    if "receipt" in frame.head:
+        headers[HEADER] = frame.head["receipt"]
+    return Answer(status=status, content=frame.body, headers=headers)

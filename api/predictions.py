@@ -14,9 +14,8 @@ import orjson
 
 from api import cursors, times
 from api.calls import JSON, Answer, Call, Claims
-from api.line import EngineUnavailable, Line, unavailable
+from api.line import EngineUnavailable, Line, recorded, unavailable
 from api.problems import RequestRefused
-from api.receipts import HEADER
 from db.lookups import Filter, FoundPrediction, Lookups, Position
 from db.records import new_id
 
@@ -53,15 +52,7 @@ class Predictions:
             frame = await self.line.ask(head, call.raw)
         except EngineUnavailable as lost:
             raise unavailable(record) from lost
-        status, headers = frame.head["status"], dict(frame.head.get("headers") or {})
-        if status >= 400:
-            return Answer(
-                status=status, content=frame.body, media_type="application/problem+json", headers=headers
-            )
-        headers["Location"] = f"{self.root_path}/v1/records/{record}"
-        if "receipt" in frame.head:
-            headers[HEADER] = frame.head["receipt"]
-        return Answer(status=status, content=frame.body, headers=headers)
+        return recorded(frame, f"{self.root_path}/v1/records/{record}")
 
     def search(self, call: Call) -> Answer:
         """Answer one page as JSON, or everything that matches as a stream of lines."""

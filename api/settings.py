@@ -153,6 +153,12 @@ class Settings:
         "time given to requests in flight on SIGTERM",
         "operator; the platform's grace period must be longer",
     )
+    replay_deadline_s: int = setting(
+        "15",
+        whole(1, 600, "seconds"),
+        "longest a replay may take; then its process is ended and it is answered 503",
+        "operator; a process for as long; with more than 17, the proxy must wait longer, too",
+    )
     engine_socket: Path = setting(
         "<var>/engine.sock",
         readings.SOCKET,
@@ -251,6 +257,13 @@ def environment(**chosen: object) -> dict[str, str]:
 def environment_of(settings: Settings) -> dict[str, str]:
     """Write the settings back as the environment of a child process, which reads them to the same values."""
     return environment(**{each.name: getattr(settings, each.name) for each in fields(settings)})
+
+
+def bare_environment() -> dict[str, str]:
+    """Write the environment of a process that must learn nothing: only what decides how numbers are computed."""
+    names = ("LD_LIBRARY_PATH", "PYTHONPATH")
+    kept = ("OMP_", "OPENBLAS_", "MKL_")
+    return {name: text for name, text in os.environ.items() if name in names or name.startswith(kept)}
 
 
 def calm_numeric_libraries() -> None:

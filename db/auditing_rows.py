@@ -107,6 +107,12 @@ def _model(row: Any, erased: Collection[str]) -> Mapping[str, Any]:
         case Kind.MODEL:
             said = orjson.loads(row.output)
             return {name: said[name] for name in ("model", "version")}
+        case Kind.REPLAY:
+            if "output" in erased:
+                return {}
+            said = orjson.loads(row.output)
+            digest = bytes.fromhex(said["digest"])
+            return {"model": said["model"], "version": said["version"], "digest": digest}
     return {"model": None, "version": None}
 
 

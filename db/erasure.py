@@ -25,7 +25,8 @@ from db.tables import erased, payload, prediction, record
 
 RECORDS, ROWS = 500, 20_000  # of one batch: what deleting takes milliseconds for, under the lock on `head`
 # What other records consist of is the ledger's own memory: who may call, what is served, what was erased and held.
-ERASABLE: Mapping[int, int] = {Kind.PREDICTION: EVERYTHING}
+# A replay repeats what a prediction said.
+ERASABLE: Mapping[int, int] = {Kind.PREDICTION: EVERYTHING, Kind.REPLAY: EVERYTHING}
 _ANYWAY = mask(("actor", "meta"))
 
 

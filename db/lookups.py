@@ -155,10 +155,10 @@ class Lookups:
         )
 
     def record(self, record_id: UUID, client_id: str | None = None) -> FoundRecord:
-        """Return one record of any kind.
+        """Return one record of any kind; where `client_id` is given, one of its predictions.
 
         Raises:
-            RecordNotFound: there is none, or, where `client_id` is given, it is another client's.
+            RecordNotFound: there is none, or, where `client_id` is given, it is another client's or of another kind.
         """
         query = (
             select(*_RECORD, payload.c.input, payload.c.output, payload.c.actor, payload.c.meta)
@@ -166,7 +166,9 @@ class Lookups:
             .where(record.c.id == record_id)
         )
         if client_id is not None:
-            query = query.where(record.c.client_id == (client_id if is_storable(client_id) else ""))
+            mine = client_id if is_storable(client_id) else ""
+            # What a client did with more powers than it has now may tell of others: its predictions are its own.
+            query = query.where(record.c.client_id == mine, record.c.kind == Kind.PREDICTION)
         with reading(self._engine) as connection:
             row = connection.execute(query).mappings().one_or_none()
             erasures = () if row is None else erasures_of(connection, row["idx"])

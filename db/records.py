@@ -40,6 +40,7 @@ class Kind(IntEnum):
     PREDICTION = 1
     CLIENT = 2
     MODEL = 3
+    REPLAY = 4
     ERASURE = 5
     HOLD = 6
     EPOCH = 7

@@ -9,7 +9,7 @@ import hashlib
 import hmac
 import platform
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib import import_module, metadata
 from math import isclose
 from pathlib import Path
@@ -97,15 +97,20 @@ def _insist_on_identity(manifest: Manifest, model: str, version: str) -> None:
 def _insist_on_libraries(trained: Mapping[str, str]) -> None:
     if missing := {"python", "scikit-learn", "numpy", "scipy"} - set(trained):
         raise _Refusal(f"its manifest does not name the version of {', '.join(sorted(missing))}; retrain it")
-    for library, version in trained.items():
-        if library not in _PARTS_COMPARED:
-            raise _Refusal(f"its manifest names the library {library!r}, which is not compared; retrain it")
-        running = installed(library)
-        parts = _PARTS_COMPARED[library]
+    if unknown := [library for library in trained if library not in _PARTS_COMPARED]:
+        raise _Refusal(f"its manifest names the library {unknown[0]!r}, which is not compared; retrain it")
+    for library, version, running in differing(trained):
+        raise _Refusal(
+            f"it was trained with {library} {version}, this is {running}; install that or retrain it"
+        )
+
+
+def differing(libraries: Mapping[str, str]) -> Iterator[tuple[str, str, str]]:
+    """Name (library, version, running version) wherever what runs here is not near enough to these versions."""
+    for library, version in libraries.items():
+        running, parts = installed(library), _PARTS_COMPARED.get(library)
         if version.split(".")[:parts] != running.split(".")[:parts]:
-            raise _Refusal(
-                f"it was trained with {library} {version}, this is {running}; install that or retrain it"
-            )
+            yield library, version, running
 
 
 def installed(library: str) -> str:
@@ -116,6 +121,16 @@ def installed(library: str) -> str:
         return metadata.version(library)
     except metadata.PackageNotFoundError:
         return "none"
+
+
+def process() -> dict[str, str]:
+    """Describe the interpreter and the machine's kind, for replays that come out differently elsewhere."""
+    return {
+        "python": platform.python_version(),
+        "implementation": platform.python_implementation(),
+        "platform": platform.platform(),
+        "machine": platform.machine(),
+    }
 
 
 def _read_pickle(path: Path, manifest: Manifest, digest: str | None) -> bytes:

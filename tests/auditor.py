@@ -21,6 +21,7 @@ from uuid import UUID
 import psycopg
 from psycopg.rows import dict_row
 
+from tests.auditor_columns import columns_of
 from tests.auditor_erasures import Erasures, salts
 from tests.auditor_tree import Finding, Row, begun, epochs, raw, tiles, tree, uuid
 from tests.vectors.slow import Slow
@@ -122,13 +123,9 @@ def _columns(records: list[Row], payloads: Mapping[UUID, Row], erasures: Erasure
         payload, gone = payloads.get(uuid(row["id"]), {}), erasures.of(row["idx"])
         if not payload and "actor" not in gone:
             continue
-        said = {"client_id": "" if "actor" in gone else json.loads(payload["actor"]).get("client_id")}
-        made_by = {} if "meta" in gone else json.loads(payload["meta"]).get("made_by", {})
-        if "digest" in made_by:
-            said["digest"] = bytes.fromhex(made_by["digest"])
+        said = columns_of(row, payload, gone)
         if _is_answer(row) and "output" not in gone:
             output = json.loads(payload["output"])
-            said |= {"id": UUID(output["record"]), "model": output["model"], "version": output["version"]}
             ids = [answer["id"] for answer in output["predictions"]]
             if ids != [f"{output['record']}.{position}" for position in range(len(ids))]:
                 yield Finding(f"record {row['idx']}", f"its predictions call themselves {ids}")

@@ -109,6 +109,20 @@ class Door:
         self._socket.sendall(wire.encode(number, head))
         return self.receive(number)[0]
 
+    def send_replay(self, of: UUID | str, position: int | None = None) -> int:
+        """Put the replay of a record on its way and name its number."""
+        number = next(self._numbers)
+        now_us = time.time_ns() // 1000
+        self.records[number] = new_id(now_us)
+        about = {"do": "replay", "client": "auditor", "jti": "t-2", "of": str(of), "position": position}
+        about |= {"record": str(self.records[number]), "received_at_us": now_us}
+        self._socket.sendall(wire.encode(number, about))
+        return number
+
+    def replay(self, of: UUID | str, position: int | None = None) -> Answered:
+        """Have a record replayed and wait: on a busy machine that takes some seconds."""
+        return self.receive(self.send_replay(of, position), within_s=100)[0]
+
     def close(self) -> None:
         self._socket.close()
 
@@ -126,7 +140,9 @@ def settings_of(var: Path, **chosen: str) -> Settings:
 
 @contextlib.contextmanager
 def engine_in_thread(
-    settings: Settings, around: Callable[[Ledger], Any] = lambda ledger: ledger
+    settings: Settings,
+    around: Callable[[Ledger], Any] = lambda ledger: ledger,
+    clock: Callable[[], int] = lambda: time.time_ns() // 1000,
 ) -> Iterator[Door]:
     """Run an engine on the real database in a thread; `around` may wrap its ledger. Ends it kindly."""
     pen, reader = open_pen(settings.database_url), open_reader(settings.database_url)
@@ -145,7 +161,7 @@ def engine_in_thread(
             settings,
             around(Ledger(pen, seals.read(settings.var))),
             Roster(reader),
-            lambda: time.time_ns() // 1000,
+            clock,
         )
         ready.set()
         await engine.run(listening, stop)

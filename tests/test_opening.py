@@ -49,7 +49,14 @@ class TestSettings:
         engine.dispose()
 
     @pytest.mark.parametrize(
-        ("pragma", "wrong", "found"), [("synchronous", "NORMAL", 1), ("journal_mode", "DELETE", "delete")]
+        ("pragma", "wrong", "found"),
+        [
+            ("synchronous", "OFF", 0),
+            ("synchronous", "NORMAL", 1),
+            ("journal_mode", "DELETE", "delete"),
+            ("journal_mode", "MEMORY", "memory"),
+            ("journal_mode", "OFF", "off"),
+        ],
     )
     def test_a_file_that_does_not_keep_a_setting_is_refused(
         self, file: str, monkeypatch: pytest.MonkeyPatch, pragma: str, wrong: str, found: object
@@ -98,6 +105,7 @@ class TestSettings:
         [
             ("synchronous_commit", "off", "on"),
             ("synchronous_commit", "local", "on"),
+            ("synchronous_commit", "remote_write", "on"),
             ("default_transaction_read_only", "on", "off"),
             ("default_transaction_isolation", "serializable", "read committed"),
         ],

@@ -7,7 +7,6 @@ leave only after the committer has their records on disk.
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -16,9 +15,11 @@ from typing import Any
 import orjson
 import structlog
 
-from api import problems
+from api.engine import wording
 from api.engine.desk import Answer, Request
+from api.engine.wording import Trouble
 from db.records import Kind, PredictionRow, Record
+from models import registry
 from models.model import BadFeatures, Model, Prediction, PredictionFailed, Rows, answer
 
 ROWS_PER_CALL = 4096
@@ -52,7 +53,8 @@ class Answering:
         self._model, self._clock = model, clock
         manifest = model.manifest
         self._digest = bytes.fromhex(manifest.digest)
-        made_by = {"runtime": "pickle", "libraries": manifest.libraries, "process": process()}
+        libraries = {name: registry.installed(name) for name in manifest.libraries}
+        made_by = {"runtime": "pickle", "libraries": libraries, "process": registry.process()}
         self._runtime = sha256(orjson.dumps(made_by)).digest()
         # Model and version again, where the leaf's commitment covers them: the columns can be held against it.
         about = {"model": manifest.model, "version": manifest.version, "digest": manifest.digest}
@@ -83,15 +85,10 @@ class Answering:
             references = [instance.get("reference") for instance in instances]
             return _Checked(request=request, rows=self._model.check(instances), references=references)
         except BadFeatures as refused:
-            errors = [{"pointer": each.pointer, "detail": each.detail} for each in refused.culprits]
-            count = f"{refused.total} value{'s' if refused.total != 1 else ''}"
-            detail = f"{count} cannot be taken by version {request.version}"
-            return self._problem(request, "invalid-features", detail, errors)
+            culprits = [{"pointer": each.pointer, "detail": each.detail} for each in refused.culprits]
+            return self._problem(request, wording.invalid(request.version, culprits, refused.total))
         except (ValueError, TypeError, KeyError, AttributeError):
-            # The door has held the body against the contract, so this is a door of another contract.
-            return self._problem(
-                request, "validation", "the engine expects an object with a list `instances`"
-            )
+            return self._problem(request, wording.MALFORMED)
 
     def _predict(self, checked: Sequence[_Checked]) -> list[Ready]:
         if not checked:
@@ -117,34 +114,29 @@ class Answering:
         record = str(request.record)
         shown, rows, warnings = [], [], 0
         for position, (prediction, reference) in enumerate(zip(predictions, checked.references, strict=True)):
-            one: dict[str, Any] = {"id": f"{record}.{position}"}
-            if reference is not None:
-                one["reference"] = reference
-            one |= answer(prediction, self._target)
-            one["warnings"] = [{"feature": each.feature, "detail": each.detail} for each in prediction.unlike]
+            answered = answer(prediction, self._target)
+            unlike = [(each.feature, each.detail) for each in prediction.unlike]
+            shown.append(wording.prediction(f"{record}.{position}", reference, answered, unlike))
             warnings += len(prediction.unlike)
-            shown.append(one)
             rows.append(
                 PredictionRow(
                     position=position, reference=reference, label=prediction.label, score=_score(prediction)
                 )
             )
-        content = {"record": record, "model": request.model, "version": request.version, "predictions": shown}
+        body = wording.predictions(record, request.model, request.version, shown)
         meta = {"predicted_at_us": at_us, "warnings": warnings}
-        return self._ready(request, 201, orjson.dumps(content), meta, tuple(rows))
+        return self._ready(request, 201, body, meta, tuple(rows))
 
     def _failed(self, request: Request, failed: PredictionFailed) -> Ready:
         log.error(
             "prediction-failed", model=request.model, version=request.version, record=str(request.record)
         )
         log.debug("prediction-failed-because", record=str(request.record), exc_info=failed)
-        return self._problem(request, "prediction-failed", f"version {request.version} gave no answer")
+        return self._problem(request, wording.failed(request.version))
 
-    def _problem(
-        self, request: Request, slug: str, detail: str, errors: Sequence[dict[str, str]] = ()
-    ) -> Ready:
-        body = problems.body(slug, detail, errors=errors, record=str(request.record))
-        return self._ready(request, problems.PROBLEMS[slug].status, body, {"problem": slug}, ())
+    def _problem(self, request: Request, trouble: Trouble) -> Ready:
+        body = trouble.body(str(request.record))
+        return self._ready(request, trouble.status, body, {"problem": trouble.slug}, ())
 
     def _ready(
         self,
@@ -174,16 +166,6 @@ class Answering:
             rows=rows,
         )
         return Ready(answer=Answer(request=request, status=status, body=body), record=record)
-
-
-def process() -> dict[str, Any]:
-    """Describe the interpreter and the machine's kind, for replays that come out differently elsewhere."""
-    return {
-        "python": platform.python_version(),
-        "implementation": platform.python_implementation(),
-        "platform": platform.platform(),
-        "machine": platform.machine(),
-    }
 
 
 def _score(prediction: Prediction) -> float | None:

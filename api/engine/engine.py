@@ -26,15 +26,19 @@ from api.engine.heartbeat import beat
 from api.engine.lanes import Lanes
 from api.engine.loading import Loading
 from api.engine.plans import Change, ChangeRefused, Done, Plan, Sources
+from api.engine.replaying import Replays
 from api.engine.roster import CHAMPION, Roster
 from api.engine.witnesses import Witnesses
 from api.settings import Settings
+from db import originals
 from db.engine import StorageUnavailable
 from db.ledger import Ledger, LedgerUnavailable
 from db.sealing import LedgerForked
 
 LOOK_S = 0.5  # how late after its deadline a request is refused
 FLUSH_S = 1.0
+_STOPPING = "the engine is stopping; ask again in a second"
+_NOT_A_HEAD = (KeyError, ValueError, TypeError, AttributeError)
 log = structlog.get_logger()
 
 
@@ -56,6 +60,13 @@ class Engine:
             self._loading,
             self._desk,
             lambda load: Lane(load, self._desk, self._committer.put, clock),
+        )
+        self._replays = Replays(
+            settings,
+            self._desk,
+            lambda record: originals.read(roster.reader, record),
+            self._committer.put,
+            clock,
         )
         self._doors: set[asyncio.StreamWriter] = set()
         self._is_stopping = False
@@ -85,7 +96,7 @@ class Engine:
         self._is_stopping = True
         loop = asyncio.get_running_loop()
         until = loop.time() + self._settings.drain_s
-        while len(self._desk) and loop.time() < until:
+        while (len(self._desk) or len(self._replays)) and loop.time() < until:
             await asyncio.sleep(0.01)
         await self._committer.note()
         log.info("engine-drained", left=len(self._desk))
@@ -113,6 +124,8 @@ class Engine:
         match frame.head.get("do"):
             case "predict":
                 self._predict(frame, writer)
+            case "replay":
+                self._replay(frame, writer)
             case "state":
                 self._state(frame, writer)
             case "change":
@@ -123,16 +136,28 @@ class Engine:
     def _predict(self, frame: wire.Frame, writer: asyncio.StreamWriter) -> None:
         try:
             request = self._request(frame, writer)
-        except (KeyError, ValueError, TypeError, AttributeError):
-            log.exception("head-refused")
-            _reply(writer, frame, *desk.refusal("internal", "the engine does not understand this door"))
+        except _NOT_A_HEAD:
+            _misunderstood(frame, writer)
             return
         if self._is_stopping:
-            desk.turn_away(request, "engine-unavailable", "the engine is stopping; ask again in a second")
+            desk.turn_away(request, "engine-unavailable", _STOPPING)
         elif not self._desk.admit(request):
             desk.turn_away(request, "overloaded", "the queue is full; ask again in a second")
         else:
             self._lanes.route(request)
+
+    def _replay(self, frame: wire.Frame, writer: asyncio.StreamWriter) -> None:
+        try:
+            # Which model that is, its original says.
+            request = self._request(frame._replace(head={"model": "", **frame.head}), writer)
+            of, position = UUID(frame.head["of"]), frame.head["position"]
+        except _NOT_A_HEAD:
+            _misunderstood(frame, writer)
+            return
+        if self._is_stopping:
+            desk.turn_away(request, "engine-unavailable", _STOPPING)
+        else:
+            self._replays.take(request, of, position, self._tasks.create_task)
 
     def _request(self, frame: wire.Frame, writer: asyncio.StreamWriter) -> Request:
         head = frame.head
@@ -211,6 +236,11 @@ class Engine:
 def _end_tasks() -> None:
     # asyncio.TaskGroup has no other way to end tasks that run for ever (Python docs, "Task groups").
     raise _Stopped
+
+
+def _misunderstood(frame: wire.Frame, writer: asyncio.StreamWriter) -> None:
+    log.exception("head-refused")
+    _reply(writer, frame, *desk.refusal("internal", "the engine does not understand this door"))
 
 
 def _reply(writer: asyncio.StreamWriter, frame: wire.Frame, head: dict[str, Any], body: bytes) -> None:
