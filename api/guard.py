@@ -22,8 +22,14 @@ SEEN = "onrecord_seen"
 MAX_TARGET_BYTES = 8 << 10
 MAX_HEAD_BYTES = 32 << 10
 MAX_HEADERS = 100
-# Recognised, whether or not an address offers them (RFC 9110, 9); everything else is 501.
-METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"})
+# Registered methods are recognised, whether or not an address offers them (RFC 9110, 9.1); others are 501.
+METHODS = frozenset(
+    {
+        *("GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH", "QUERY", "ACL"),
+        *("BIND", "CHECKOUT", "COPY", "LINK", "LOCK", "MERGE", "MKACTIVITY", "MKCALENDAR", "MKCOL", "MOVE"),
+        *("PROPFIND", "PROPPATCH", "REBIND", "REPORT", "SEARCH", "UNBIND", "UNLINK", "UNLOCK"),
+    }
+)
 EVERYWHERE = "GET, HEAD, OPTIONS, POST, PUT"
 _VERSIONS = ("1.1", "1.0", "2", "3")  # the last two as a server in front of ASGI may speak them
 _ONCE = frozenset(
@@ -92,7 +98,7 @@ def _check_line(scope: Scope, host: bytes) -> None:
     if scope["http_version"] not in _VERSIONS:
         _refuse("the request is neither HTTP/1.1 nor HTTP/1.0")
     if scope["method"] not in METHODS:
-        raise RequestRefused("not-implemented", f"use one of {', '.join(sorted(METHODS))}")
+        raise RequestRefused("not-implemented", "the method is not one that is registered for HTTP")
     if SEEN in scope["extensions"]:
         _check_target(scope["method"], scope["extensions"][SEEN], host)
     if not _PLAIN.fullmatch(scope["raw_path"]):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import selectors
 import socket
 import time
@@ -18,7 +19,8 @@ from tests.service import Caller, Service, running
 from tests.sockets import BODY, HOUSING, JSON, address, good, got, line, posted, raw, read, send
 
 IDLE = 1_000
-HOSTILE = 5_000
+SOAK = int(os.environ.get("ONRECORD_SOAK", "0"))
+HOSTILE = 500 * (SOAK or 10)  # 5,000 in the suite, 100,000 in the soak
 SLACK_S = 20  # for a machine that has other things to do
 
 
@@ -88,19 +90,34 @@ def test_who_was_refused_and_sends_nothing_more_is_cut_off(caller: Caller) -> No
             assert connection.recv(1) == b""
 
 
+def _p99(caller: Caller, count: int) -> float:
+    """Ask again and again, and say within what time nearly all were answered."""
+    waits = []
+    for _ in range(count):
+        asked = time.monotonic()
+        good(caller)
+        waits.append(time.monotonic() - asked)
+    return sorted(waits)[-1 - count // 100]
+
+
+@pytest.mark.soak
 def test_a_thousand_silent_connections_keep_nobody_from_being_served(caller: Caller) -> None:
-    """Whoever connects and says nothing costs the others nothing, and is cut off in time."""
+    """Whoever connects and says nothing costs the others nothing, and is cut off in time.
+
+    How long the others wait is measured in the soak only: a busy machine makes everybody wait.
+    """
+    usual = _p99(caller, 500 if SOAK else 20)
     with contextlib.ExitStack() as opened, selectors.DefaultSelector() as waiting:
         for _ in range(IDLE):
             waiting.register(opened.enter_context(line(caller)), selectors.EVENT_READ)
-        for _ in range(50):
-            good(caller)
+        beside = _p99(caller, 500 if SOAK else 50)
         until = time.monotonic() + HEAD_DEADLINE_S + SLACK_S
         while waiting.get_map() and time.monotonic() < until:
             for key, _ in waiting.select(timeout=1):
                 waiting.unregister(key.fileobj)
 
         assert len(waiting.get_map()) == 0
+    assert not SOAK or beside < 2 * usual + 0.01, (usual, beside)
 
 
 def test_what_follows_a_request_cannot_answer_it(caller: Caller) -> None:
@@ -193,6 +210,7 @@ def bombard(caller: Caller, count: int) -> None:
             assert connection.recv(1 << 16)[:9] in (b"HTTP/1.1 ", b"")
 
 
+@pytest.mark.soak
 def test_rudeness_leaves_nothing_behind(service: Service, caller: Caller) -> None:
     """After thousands of hostile requests the doors hold no more memory than before, and serve."""
     bombard(caller, 1_000)  # warms every path that the rude can take

@@ -10,14 +10,18 @@ import sys
 import pytest
 import yaml
 
-from api import settings
+from api import guard, settings
+from api.hosts import Hosts
+from api.operations import BODY_DEADLINE_S
 from api.problems import PROBLEMS
+from api.processes.connection import HEAD_DEADLINE_S
 from tests.composed import COMPOSE, OURS, ROOT, SERVICES, environment, mounts
 from tests.proxy import BODY_LIMIT, CONF
 
 DOCKERFILE = (ROOT / "deploy/Dockerfile").read_text()
+DEFAULTS = {each.variable: each.default for each in settings.table()}
 # Problems that only a proxy can have; the table of the service may know them, and then the words are the same.
-ONLY_NGINX = {"uri-too-long", "too-many-connections", "headers-too-large", "unavailable"}
+ONLY_NGINX = {"too-many-connections", "unavailable"}
 
 
 @pytest.mark.parametrize("name", SERVICES)
@@ -204,3 +208,33 @@ def test_what_nginx_says_is_a_problem_of_the_table():
         slug: (slugs[slug]["title"], slugs[slug]["status"]) for slug in known
     }
     assert slugs.keys() - PROBLEMS.keys() <= ONLY_NGINX
+
+
+def _of_nginx(directive: str) -> list[int]:
+    """Read the numbers of a directive, in bytes or seconds."""
+    units = {"k": 1 << 10, "m": 1 << 20, "s": 1, "": 1}
+    (found,) = re.findall(rf"^ *{directive} +([^;]+);", CONF, re.MULTILINE)
+    return [int(number) * units[unit] for number, unit in re.findall(r"([0-9]+)([kms]?)", found)]
+
+
+def test_nginx_lets_nothing_through_that_the_doors_would_find_too_large_or_too_late():
+    """Its limits are equal to the doors' own or tighter, so that the refusals of both are the same."""
+    lines, line_bytes = _of_nginx("large_client_header_buffers")
+
+    assert line_bytes <= guard.MAX_TARGET_BYTES
+    assert lines * line_bytes <= guard.MAX_HEAD_BYTES
+    assert _of_nginx("client_max_body_size") == [int(DEFAULTS["ONRECORD_MAX_BODY_BYTES"])]
+    assert _of_nginx("client_header_timeout") <= [HEAD_DEADLINE_S]
+    assert _of_nginx("client_body_timeout") <= [BODY_DEADLINE_S]
+    assert f'"{guard.EVERYWHERE}"' in CONF
+
+
+def test_the_doors_answer_to_every_name_that_nginx_passes_on():
+    """The names in nginx.conf are the loopback ones and that of the public URL."""
+    names = re.findall(r'^ +"?([^\s"]+)"? +yes;', CONF, re.MULTILINE)
+    hosts = Hosts(DEFAULTS["ONRECORD_HOSTS"].replace("<public_url>", "https://onrecord.example"))
+
+    assert len(names) == 4
+    assert [name for name in names if not hosts.allow(name.encode())] == []
+    assert [name for name in names if not hosts.allow(f"{name}:8080".encode())] == []
+    assert not hosts.allow(b"evil.example")
