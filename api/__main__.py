@@ -15,6 +15,7 @@ import click
 from api.commands.administration import client, model
 from api.commands.anchor import anchor
 from api.commands.epoch import epoch
+from api.commands.erase import erase, hold
 from api.commands.key import key
 from api.commands.receipt import receipt
 from api.commands.verify import verify
@@ -50,6 +51,8 @@ main.add_command(key)
 main.add_command(model)
 main.add_command(anchor)
 main.add_command(epoch)
+main.add_command(erase)
+main.add_command(hold)
 main.add_command(receipt)
 main.add_command(verify)
 main.add_command(witness)

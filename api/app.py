@@ -13,16 +13,20 @@ from typing import Any
 from starlette.types import ASGIApp
 
 import db.clients
+import db.holds
 import db.versions
 from api import authority, conditions, contract, direct, keys, wire
 from api.aliases import Aliases
 from api.authority import Authority, Foreign
 from api.callers import Callers
 from api.catalog import Catalog
+from api.changing import Changing
 from api.document import Document
+from api.erasures import Erasures
 from api.front import Front
 from api.guard import Guard
 from api.health import Health
+from api.holds import Holds
 from api.ledger import Ledger
 from api.line import Line
 from api.pages import create_pages
@@ -74,6 +78,7 @@ def _handlers(
 ) -> SimpleNamespace:
     lookups = Lookups(reader)
     document = agreed.public(settings.root_path)
+    changing = Changing(line=line, root_path=settings.root_path)
     return SimpleNamespace(
         tokens=_tokens(settings, agreed, issuer, reader),
         predictions=Predictions(
@@ -90,6 +95,8 @@ def _handlers(
             clock_us=_now_us,
             within_s=settings.replay_deadline_s + settings.answer_deadline_s + GRACE_S,
         ),
+        erasures=Erasures(changing=changing),
+        holds=Holds(changing=changing, listing=lambda: db.holds.listing(reader), clock_us=_now_us),
         ledger=Ledger(proofs=Proofs(reader)),
         catalog=Catalog(
             models=agreed.models,

@@ -16,7 +16,9 @@ from api.contract import Contract
 from api.logs import named
 from api.operations import Disconnected
 from api.problems import MEDIA_TYPE, Fault, RequestRefused
+from api.records import erasures
 from db.engine import StorageUnavailable
+from db.erased import RecordErased
 from db.lookups import RecordNotFound
 
 log = structlog.get_logger()
@@ -70,6 +72,8 @@ class Front:
     def _fault(self, error: Exception, scope: Scope) -> Fault:
         if isinstance(error, RequestRefused):
             return error.fault
+        if isinstance(error, RecordErased):
+            return _erased(error)
         if isinstance(error, HTTPException) and error.status_code == 405:
             allow = self._allow(scope["path"].removeprefix(scope.get("root_path", "")))
             return Fault(slug="method-not-allowed", detail=f"use {allow}", headers={"Allow": allow})
@@ -91,6 +95,12 @@ class Front:
             status=answering.status,
             ms=round(seconds * 1000, 2),
         )
+
+
+def _erased(error: RecordErased) -> Fault:
+    by = ", ".join(str(each.erasure) for each in error.erasures)
+    more = {"erased": erasures(error.erasures)}
+    return Fault(slug="erased", detail=f"it was erased by record {by}", more=more)
 
 
 def _allowed(contract: Contract) -> list[tuple[re.Pattern[str], str]]:

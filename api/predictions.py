@@ -21,7 +21,19 @@ from db.records import new_id
 
 PAGE = 20
 _BATCH = 500
-_COLUMNS = ("id", "record", "model", "version", "client", "at", "reference", "label", "score", "has_outcome")
+_COLUMNS = (
+    "id",
+    "record",
+    "model",
+    "version",
+    "client",
+    "at",
+    "reference",
+    "label",
+    "score",
+    "has_outcome",
+    "erased",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,17 +135,20 @@ def _before(text: str | None) -> int | None:
 
 
 def _shown(found: FoundPrediction) -> dict[str, Any]:
-    content: dict[str, Any] = {
+    content = {
         "id": found.id,
         "record": found.id.partition(".")[0],
         "model": found.model,
         "version": found.version,
-        "client": found.client_id,
+        "client": found.client_id or None,
         "at": times.text(found.observed_at_us),
         "has_outcome": found.has_outcome,
+        "reference": found.reference,
+        "label": found.label,
+        "score": found.score,
+        "erased": found.is_erased or None,
     }
-    optional = {"reference": found.reference, "label": found.label, "score": found.score}
-    return content | {name: value for name, value in optional.items() if value is not None}
+    return {name: value for name, value in content.items() if value is not None}
 
 
 def _ndjson(found: Iterator[FoundPrediction]) -> Iterator[bytes]:
@@ -152,7 +167,10 @@ def _csv(found: Iterator[FoundPrediction]) -> Iterator[bytes]:
 
 def _cells(row: dict[str, Any]) -> dict[str, Any]:
     """Keep a reference that starts like a formula from being one where the file is opened in a spreadsheet."""
-    return {
-        name: f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@") else value
-        for name, value in row.items()
-    } | ({"has_outcome": str(row["has_outcome"]).lower()} if isinstance(row["has_outcome"], bool) else {})
+    return {name: _cell(value) for name, value in row.items()}
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@") else value

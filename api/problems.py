@@ -40,6 +40,7 @@ PROBLEMS: Mapping[str, Kind] = {
     "model-refused": Kind(409, "The version cannot be served", "The version is registered but was refused when it was loaded; the operator's log says why. Ask another version."),
     "moved": Kind(409, "It changed meanwhile", "Between looking and writing somebody else changed the same thing. Nothing was changed; ask again."),
     "held": Kind(409, "A legal hold forbids it", "Everything that was asked to be erased is under a legal hold; the detail names the holds. Nothing was erased. Lift them, or wait until they end."),
+    "not-erasable": Kind(409, "It must not be erased", "What was asked to be erased has to stay: it is the ledger's own memory, or younger than the law lets logs be erased without more ado. Nothing was erased; the detail says what can be done."),
     "erased": Kind(410, "It was erased", "What was asked for is gone, lawfully and on record: `erased` says when, by whom, on what ground, and which record says so. A receipt that was kept stays valid."),
     "libraries-differ": Kind(409, "Other libraries run here", "A replay needs the libraries that the record names; the detail lists each with the version then and now. Install those, or keep a machine that has them."),
     "artefact-refused": Kind(409, "The recorded artefact cannot be loaded", "A replay runs the artefact whose digest is on record, and no other. The detail names that digest and what was found in its place. Restore the file."),

@@ -11,6 +11,7 @@ from typing import Any
 
 # sun_path holds 108 bytes with its closing zero (unix(7)); a longer path fails only at bind time, and badly.
 SOCKET_PATH_BYTES = 107
+SIX_MONTHS = 184  # the longest there are, in days
 
 
 class SettingRefused(Exception):
@@ -123,3 +124,10 @@ class Documented:
 def setting(default: str, reading: Reading, meaning: str, trust: str) -> Any:
     """Declare a field of `Settings`: its default as text, how it is read, and what README says of it."""
     return field(metadata={"default": default, "reading": reading, "meaning": meaning, "trust": trust})
+
+
+def refuse_short(days: int, *, is_wanted: bool) -> None:
+    """Raise SettingRefused for a retention that the EU AI Act calls too short, unless that is wanted."""
+    if 0 < days < SIX_MONTHS and not is_wanted:
+        allowed = f"0, or at least {SIX_MONTHS}; fewer with ONRECORD_RETENTION_UNDER_SIX_MONTHS=on"
+        raise SettingRefused("ONRECORD_RETENTION_DAYS", str(days), allowed)

@@ -39,6 +39,7 @@ def _kinds() -> tuple[type[Exception], ...]:
     from api.anchoring import AnchorRefused
     from api.asking import NoEngine
     from api.contract import ContractRefused
+    from api.engine.journal import ErasuresUndone
     from api.engine.pen import PenTaken, VarMissing
     from api.engine.plans import ChangeRefused
     from api.keyring import KeyChangeRefused
@@ -62,6 +63,7 @@ def _kinds() -> tuple[type[Exception], ...]:
         *ours,
         CommandRefused,
         AnchorRefused,
+        ErasuresUndone,
         StorageRefused,
         StorageUnavailable,
         SchemaMismatch,

@@ -190,6 +190,19 @@ class Settings:
         "operator; `verify --fresh` should allow a little more",
     )
 
+    retention_days: int = setting(
+        "0",
+        whole(0, 36500, "days"),
+        "days after which what went in and came out is erased, on record; 0: kept for ever",
+        "operator; what is erased cannot be replayed or shown to anybody",
+    )
+    retention_under_six_months: bool = setting(
+        "off",
+        readings.SWITCH,
+        "take fewer than 184 days, although Regulation (EU) 2024/1689 asks for six months of logs",
+        "operator; only for systems that no such rule covers",
+    )
+
     @classmethod
     def from_environment(cls, environ: Mapping[str, str]) -> Settings:
         """Read every variable, or its default, in the order of the table.
@@ -203,6 +216,7 @@ class Settings:
             if text is None:
                 text = re.sub(r"<(\w+)>", lambda match: _within(values[match[1]]), each.metadata["default"])
             values[each.name] = _read(each, text)
+        readings.refuse_short(values["retention_days"], is_wanted=values["retention_under_six_months"])
         return cls(**values)
 
     @property

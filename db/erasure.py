@@ -23,7 +23,7 @@ from db.holds import Held
 from db.records import COMMITTED, EVERYTHING, Kind, fields, kept, mask
 from db.tables import erased, payload, prediction, record
 
-RECORDS, ROWS = 500, 20_000  # of one batch: what deleting takes milliseconds for, under the lock on `head`
+RECORDS, ROWS = 200, 20_000  # of one batch: erased within some 50 ms, under the lock on `head`
 # What other records consist of is the ledger's own memory: who may call, what is served, what was erased and held.
 # A replay repeats what a prediction said.
 ERASABLE: Mapping[int, int] = {Kind.PREDICTION: EVERYTHING, Kind.REPLAY: EVERYTHING}

@@ -16,19 +16,21 @@ from db.lookups import RecordNotFound
 from db.records import Kind
 from db.tables import erased, head, prediction, record
 
+_CONTENT = (Kind.PREDICTION, Kind.REPLAY)  # kinds of which everything can be erased
 _WINDOW = 20_000  # records one statement looks through
 _MOST = 40 * _WINDOW  # and one search
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """What to erase: one of record_id, reference, client_id and before_us; a reference may be narrowed down.
+    """What to erase: one of record_id(s), reference, client_id and before_us; a reference may be narrowed down.
 
     `fields` are bits; `after` is the place up to which somebody has looked already.
     """
 
     fields: int
     record_id: UUID | None = None
+    record_ids: tuple[UUID, ...] = ()
     reference: str | None = None
     client_id: str | None = None
     model: str | None = None
@@ -47,6 +49,9 @@ def candidates(connection: Connection, wanted: Wanted, limit: int) -> tuple[list
         if idx is None:
             raise RecordNotFound(str(wanted.record_id))
         return [idx], None
+    if wanted.record_ids:
+        found = select(record.c.idx).where(record.c.id.in_(wanted.record_ids)).order_by(record.c.idx)
+        return list(connection.scalars(found)), None
     texts = (wanted.reference, wanted.client_id, wanted.model)
     if not all(each is None or is_storable(each) for each in texts):
         return [], None
@@ -70,7 +75,7 @@ def _with_reference(connection: Connection, wanted: Wanted, limit: int) -> tuple
 def _walked(connection: Connection, wanted: Wanted, limit: int) -> tuple[list[int], int | None]:
     """Walk the ledger window by window: neither clients nor what is left has an index, and it is not worth one."""
     c, end = record.c, _end(connection, wanted.before_us)
-    conditions = [c.kind == Kind.PREDICTION, _is_left(c.idx, wanted.fields)]
+    conditions = [c.kind.in_(_CONTENT), _is_left(c.idx, wanted.fields)]
     if wanted.client_id is not None:
         conditions.append(c.client_id == wanted.client_id)
     if wanted.before_us is not None:

@@ -81,7 +81,6 @@ def vacuum(engine: Engine) -> None:
         try:
             for table in _VACUUMED:
                 raw.execute(f"VACUUM FULL {table}".encode())
-            raw.execute("CHECKPOINT")
         except psycopg.Error as error:
             raise DBAPIError.instance(
                 "VACUUM", None, error, psycopg.Error, dialect=connection.dialect

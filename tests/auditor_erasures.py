@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 from uuid import UUID
@@ -22,6 +23,7 @@ class Erasures:
 
     def __init__(self, records: list[Row], payloads: Mapping[UUID, Row], rows: list[Row]) -> None:
         self._said: dict[tuple[int, int], Row] = {}
+        self._gone: dict[int, set[str]] = {}
         self._unreadable: list[int] = []
         self._rows = rows
         for row in records:
@@ -36,15 +38,12 @@ class Erasures:
             for first, last in group["records"]:
                 for idx in range(first, last + 1):
                     self._said[idx, place] = group
+                    if place > idx:
+                        self._gone.setdefault(idx, set()).update(group["fields"])
 
     def of(self, idx: int) -> set[str]:
         """Name what must be gone of the record at this place."""
-        return {
-            name
-            for (at, by), group in self._said.items()
-            if at == idx and by > idx
-            for name in group["fields"]
-        }
+        return self._gone.get(idx, set())
 
     def check(self, records: list[Row], predictions: list[Row]) -> Iterator[tuple[str, str]]:
         """Hold the table against the records, and the columns that nothing else vouches for."""
@@ -61,10 +60,14 @@ class Erasures:
                     f"record {place[0]}",
                     f"erased by {place[1]}: {stored.get(place)}, not {expected.get(place)}",
                 )
+        counts = Counter(row["idx"] for row in predictions)
         about = {row["idx"]: (row["model"], row["version"]) for row in records}
         for (idx, by), group in self._said.items():
-            count = sum(row["idx"] == idx for row in predictions)
-            if (*about.get(idx, ()), count) != (group["model"], group["version"], group["predictions"]):
+            if (*about.get(idx, ()), count := counts[idx]) != (
+                group["model"],
+                group["version"],
+                group["predictions"],
+            ):
                 yield (
                     f"record {idx}",
                     f"is {about.get(idx)} with {count} predictions, its erasure {by} says {group}",

@@ -91,13 +91,19 @@ def test_an_erasure_that_did_not_happen_is_found(rigged: Rigged, erased_row: str
 
 @pytest.mark.parametrize("by", [ERASURE, WHOLE + 1, WHOLE - 1, SIZE + 7])
 def test_an_erasure_forged_in_the_table_is_found(rigged: Rigged, by: int) -> None:
-    """E4: a row that names an erasure of others, another kind of record, an earlier one, or none."""
+    """E4: a perfect deletion, in the name of an erasure of others, another kind of record, an earlier one, or none."""
+    bits = mask(("input", "output", "meta"))
+    secret = rigged.value(f"SELECT secret FROM payload WHERE {its(WHOLE)}")
     rigged.run(
-        f"DELETE FROM payload WHERE {its(WHOLE)}",
-        f"INSERT INTO erased (idx, erasure_idx, fields) VALUES ({WHOLE}, {by}, {EVERYTHING})",
+        (
+            f"UPDATE payload SET input = ?, output = ?, meta = ?, secret = ? WHERE {its(WHOLE)}",
+            [b"", b"", b"", kept(secret, bits)],
+        ),
+        f"UPDATE prediction SET reference = NULL, label = NULL, score = NULL WHERE idx = {WHOLE}",
+        f"INSERT INTO erased (idx, erasure_idx, fields) VALUES ({WHOLE}, {by}, {bits})",
     )
 
-    assert causes(rigged, ERASURE if by == ERASURE else WHOLE)
+    assert causes(rigged, ERASURE if by == ERASURE else WHOLE) == {Cause.ERASURE}
 
 
 def test_an_erasure_forged_as_a_record_is_found(rigged: Rigged) -> None:

@@ -86,7 +86,9 @@ def test_a_hold_blocks_an_erasure_until_it_is_lifted(world: World, by: str) -> N
 def test_only_what_is_held_is_skipped(world: World) -> None:
     """An erasure of several records takes those that are free, and counts those that are not with their holds."""
     hold = world.hold(reference="s-1")
-    done = world.change("erasure.add", erasing(older_than="2027-01-01T00:00:00Z"))
+    done = world.change(
+        "erasure.add", erasing(older_than="2027-01-01T00:00:00Z") | {"under_six_months": True}
+    )
 
     assert (done.result["records"], done.result["held"]) == (1, {"records": 1, "holds": [hold]})
     assert (world.has(world.one), world.has(world.two)) == (True, False)
@@ -99,6 +101,15 @@ def test_a_hold_ends_by_itself(world: World) -> None:
     with pytest.raises(ChangeRefused, match="held by"):
         world.change("erasure.add", erasing(reference="s-1"), UNTIL_US - 1)
     assert world.change("erasure.add", erasing(reference="s-1"), UNTIL_US).result["records"] == 1
+
+
+def test_a_hold_that_has_ended_already_says_so(world: World) -> None:
+    """Whoever mistypes a year is told that nothing is held."""
+    select = {"client": "demo-a"}
+    done = world.change("hold.add", {"select": select, "reason": "r", "until": "2020-01-01T00:00:00Z"})
+
+    assert done.result["active"] is False
+    assert world.change("erasure.add", erasing(reference="s-1")).result["records"] == 1
 
 
 def test_later_records_of_a_held_reference_are_held(world: World) -> None:
@@ -153,13 +164,12 @@ def test_a_hold_that_comes_in_between_is_seen(world: World, monkeypatch: pytest.
 
 
 def test_what_is_not_there_cannot_be_held_or_lifted(world: World) -> None:
-    """An unknown record, an unknown hold, a hold lifted twice and an end in the past are refused."""
+    """An unknown record, an unknown hold and a hold lifted twice are refused."""
     hold = world.hold(record=str(world.one.id))
     world.change("hold.lift", {"hold": hold, "reason": "over"})
 
     for name, args in (
         ("hold.add", {"select": {"record": str(UUID(int=7))}, "reason": "r"}),
-        ("hold.add", {"select": {"client": "demo-a"}, "reason": "r", "until": "2020-01-01T00:00:00Z"}),
         ("hold.lift", {"hold": hold, "reason": "r"}),
         ("hold.lift", {"hold": str(UUID(int=7)), "reason": "r"}),
     ):

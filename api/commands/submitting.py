@@ -5,20 +5,24 @@ from __future__ import annotations
 import os
 import pwd
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import orjson
 
 from api import asking
 from api.engine import changes, pen
+from api.engine.journal import journal_of
 from api.engine.loading import Loading
 from api.engine.opening import opened
-from api.engine.plans import Change, ChangeRefused, Sources
+from api.engine.plans import Change, ChangeRefused, Done, Sources
 from api.engine.roster import Roster
 from api.settings import Settings
 from db import migrate
 from db.engine import open_reader
+from db.ledger import Ledger
+from db.records import fields
 
 COMMAND_LINE = "command-line"
 WITHIN_S = 10.0
@@ -48,23 +52,55 @@ def submit(settings: Settings, name: str, args: Mapping[str, Any]) -> dict[str, 
         time.sleep(PAUSE_S)
 
 
+def reapply(settings: Settings) -> Iterator[str]:
+    """Erase again what a restored backup brought back, as the journal outside of it says; name each erasure.
+
+    Raises:
+        ChangeRefused: something of it is held.
+        PenTaken: the service must not run.
+    """
+    journal = journal_of(settings)
+    with pen.held(settings.var), _reading(settings) as reader, opened(settings, restoring=True) as ledger:
+        for each, bits, ids in list(journal.undone(reader)):
+            reason = f"erased before, by record {each.erasure}, and restored"
+            args: dict[str, Any] = {"ground": each.ground, "reason": reason, "fields": list(fields(bits))}
+            args["select"] = {"records": list(map(str, ids))}
+            done = _perform(settings, ledger, reader, "erasure.add", args)
+            yield f"erased {done.result['records']} records again, by record {done.record}"
+        ledger.note()
+        ledger.scrub()
+        journal.keep(reader)
+
+
 def _by_hand(settings: Settings, name: str, args: Mapping[str, Any]) -> dict[str, Any]:
+    with _reading(settings) as reader, opened(settings) as ledger:
+        done = _perform(settings, ledger, reader, name, args)
+        ledger.note()
+        if name == "erasure.add" and done.record is not None:
+            ledger.scrub()
+            journal_of(settings).keep(reader)
+        return done.result
+
+
+@contextmanager
+def _reading(settings: Settings) -> Iterator[Any]:
     migrate.check(settings.database_url)
     reader = open_reader(settings.database_url)
     try:
-        with opened(settings) as ledger:
-            change = Change(name=name, args=args, actor=actor(), now_us=time.time_ns() // 1000)
-            sources = Sources(
-                table=Roster(reader).read(),
-                loading=Loading(settings.store),
-                reader=reader,
-                hold_key=ledger.hold_key,
-            )
-            done = changes.perform(ledger, change, changes.plan(change, sources))
-            ledger.note()
-            return done.result
+        yield reader
     finally:
         reader.dispose()
+
+
+def _perform(settings: Settings, ledger: Ledger, reader: Any, name: str, args: Mapping[str, Any]) -> Done:
+    sources = Sources(
+        table=Roster(reader).read(),
+        loading=Loading(settings.store),
+        reader=reader,
+        hold_key=ledger.hold_key,
+    )
+    change = Change(name=name, args=args, actor=actor(), now_us=time.time_ns() // 1000)
+    return changes.perform(ledger, change, changes.plan(change, sources))
 
 
 def _through_engine(settings: Settings, name: str, args: Mapping[str, Any]) -> dict[str, Any]:

@@ -42,6 +42,7 @@ class Committer:
         self._troubled_at = float("-inf")
         self._is_forked = False
         self._grown_at = time.monotonic()
+        self._is_soiled = False  # files have what was erased, in pages from before
 
     def put(self, ready: Iterable[Ready]) -> None:
         """Take answers that may leave once their records are durable."""
@@ -94,7 +95,19 @@ class Committer:
         """Write notes for as long as the engine lives."""
         while True:
             await self.note()
+            if self._is_soiled:
+                await self._scrub()
             await asyncio.sleep(NOTE_S)
+
+    def soil(self) -> None:
+        """Have what was just erased taken out of the files, too, as soon as no reader is in the way."""
+        self._is_soiled = True
+
+    async def _scrub(self) -> None:
+        try:
+            self._is_soiled = not await self.with_pen(lambda ledger: ledger.scrub())
+        except LedgerUnavailable as unavailable:
+            log.error("not-scrubbed-yet", reason=str(unavailable))  # noqa: TRY400  # the reason is all there is to know
 
     async def run(self) -> None:
         """Commit and answer for as long as the engine lives."""

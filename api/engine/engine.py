@@ -23,16 +23,19 @@ from api.engine.batching import Lane
 from api.engine.committing import Committer
 from api.engine.desk import Desk, Request
 from api.engine.heartbeat import beat
+from api.engine.journal import journal_of
 from api.engine.lanes import Lanes
 from api.engine.loading import Loading
 from api.engine.plans import Change, ChangeRefused, Done, Plan, Sources
 from api.engine.replaying import Replays
+from api.engine.retaining import Retaining
 from api.engine.roster import CHAMPION, Roster
 from api.engine.witnesses import Witnesses
 from api.settings import Settings
 from db import originals
 from db.engine import StorageUnavailable
 from db.ledger import Ledger, LedgerUnavailable
+from db.records import Kind
 from db.sealing import LedgerForked
 
 LOOK_S = 0.5  # how late after its deadline a request is refused
@@ -71,6 +74,7 @@ class Engine:
         self._doors: set[asyncio.StreamWriter] = set()
         self._is_stopping = False
         self._started_at_us = clock()
+        self._journal = journal_of(settings)
 
     async def run(self, listening: socket.socket, stop: asyncio.Event) -> None:
         """Serve until `stop` is set, then answer what is inside; raises what breaks one of the tasks."""
@@ -82,6 +86,7 @@ class Engine:
                 tasks.create_task(self._witnesses.run())
                 tasks.create_task(beat(self._committer, self._settings.heartbeat_s, self._clock))
                 tasks.create_task(self._refuse_late())
+                tasks.create_task(Retaining(self._settings, self._perform, self._clock).run())
                 await self._lanes.start(tasks)
                 server = await asyncio.start_unix_server(self._serve, sock=listening)
                 log.info("engine-ready", socket=str(self._settings.engine_socket))
@@ -221,7 +226,19 @@ class Engine:
         plan = await asyncio.to_thread(self._plan, change)
         done = await self._committer.with_pen(lambda ledger: changes.perform(ledger, change, plan))
         await self._lanes.refresh()
+        if plan.kind == Kind.ERASURE and done.record is not None:
+            self._committer.soil()
+            await self._journal_erasure()
         return done
+
+    async def _journal_erasure(self) -> None:
+        try:
+            await asyncio.to_thread(self._journal.keep, self._roster.reader)
+        except (
+            OSError,
+            StorageUnavailable,
+        ) as failed:  # it is on record; the next one, or the next start, writes it
+            log.error("erasure-not-journaled-yet", reason=str(failed))  # noqa: TRY400  # the reason is all there is to know
 
     def _plan(self, change: Change) -> Plan:
         sources = Sources(

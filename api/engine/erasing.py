@@ -12,6 +12,7 @@ from uuid import UUID
 
 from api import times
 from api.engine.plans import Change, ChangeRefused, Plan, Sources
+from api.readings import SIX_MONTHS
 from db import erasure
 from db.erasure import Batch, NotErasable, Target
 from db.finding import Wanted
@@ -19,8 +20,16 @@ from db.holds import HoldKeyLost
 from db.lookups import RecordNotFound
 from db.records import Kind, mask, new_id
 
+DAY_US = 86_400_000_000
 FIELDS = ("input", "output", "meta")  # what goes unless told; who asked stays
-SELECTORS = ("record", "prediction", "reference", "client", "older_than")  # the first that is given is meant
+SELECTORS = (
+    "records",
+    "record",
+    "prediction",
+    "reference",
+    "client",
+    "older_than",
+)  # the first that is given is meant
 
 
 def plan(change: Change, sources: Sources) -> Plan:
@@ -29,13 +38,14 @@ def plan(change: Change, sources: Sources) -> Plan:
     Raises:
         ChangeRefused: there is no such record, all of it is held, or it may not be erased.
     """
+    _refuse_young(change)
     wanted = _wanted(change)
     try:
         batch = erasure.find(sources.reader, wanted, sources.hold_key, change.now_us)
     except RecordNotFound as missing:
         raise ChangeRefused("not-found", "there is no such record") from missing
     except NotErasable as refused:
-        raise ChangeRefused("validation", str(refused)) from refused
+        raise ChangeRefused("not-erasable", str(refused)) from refused
     except HoldKeyLost as lost:
         raise ChangeRefused("held", str(lost)) from lost
     is_dry = bool(change.args.get("dry_run"))
@@ -60,6 +70,18 @@ def _real(change: Change, sources: Sources, wanted: Wanted, batch: Batch) -> Pla
     )
 
 
+def _refuse_young(change: Change) -> None:
+    before = change.args["select"].get("older_than")
+    if before is None or change.args.get("under_six_months"):
+        return
+    if times.read_us(before) > change.now_us - SIX_MONTHS * DAY_US:
+        raise ChangeRefused(
+            "not-erasable",
+            f"older_than {before} is less than {SIX_MONTHS} days ago, and Regulation (EU) 2024/1689 (Art. 19, 26) asks"
+            " for six months at least; if that is none of your concern, say under_six_months",
+        )
+
+
 def _wanted(change: Change) -> Wanted:
     args, select = change.args, change.args["select"]
     record = select.get("record") or select.get("prediction", "").partition(".")[0]
@@ -67,6 +89,7 @@ def _wanted(change: Change) -> Wanted:
     return Wanted(
         fields=mask(args.get("fields", FIELDS)),
         record_id=UUID(record) if record else None,
+        record_ids=tuple(map(UUID, select.get("records", ()))),
         reference=select.get("reference"),
         client_id=select.get("client"),
         model=select.get("model"),

@@ -44,7 +44,7 @@ def _add(change: Change, sources: Sources) -> Plan:
     return Plan(
         kind=Kind.HOLD,
         id=new.id,
-        result={"hold": str(new.id)},
+        result={"hold": str(new.id), "active": new.is_active(change.now_us)},
         said={name: value for name, value in said.items() if value is not None},
         apply=lambda connection: holds.add(connection, new),
     )
@@ -55,8 +55,6 @@ def _hold(change: Change, sources: Sources) -> Hold:
     record = select.get("record") or select.get("prediction", "").partition(".")[0]
     reference, until = select.get("reference"), args.get("until")
     until_us = None if until is None else times.read_us(until)
-    if until_us is not None and until_us <= change.now_us:
-        raise ChangeRefused("validation", f"until {until} is past: such a hold would hold nothing")
     return Hold(
         id=new_id(change.now_us),
         record_id=UUID(record) if record else None,
@@ -76,7 +74,7 @@ def _lift(change: Change, sources: Sources) -> Plan:
         raise ChangeRefused("not-found", f"there is no hold {hold} that could be lifted")
     return Plan(
         kind=Kind.HOLD,
-        result={"hold": str(hold)},
+        result={"hold": str(hold), "active": False},
         said={"hold": str(hold), "reason": change.args["reason"]},
         apply=lambda connection: holds.lift(connection, hold, change.now_us),
     )
