@@ -37,12 +37,14 @@ DEADLINE_S = 0.5  # how long a doubtful commit is looked for while the disk goes
 OPENING = (("open",), ("append", 3))
 COMMIT = (("append", 3),)
 NOTE = (("note",), ("close",))
+ERASURE = (("erase",),)
 MOMENTS: Mapping[str, tuple[Sequence[str], Sequence[Sequence[object]], Sequence[Sequence[object]]]] = {
     # mutations, what is done before the calls are watched, what is done while they are
     "opening": ((), (), OPENING),
     "commit": ((), OPENING, COMMIT),
     "commit and checkpoint": (("checkpoints-at-once",), OPENING, COMMIT),
     "note and close": ((), OPENING, NOTE),
+    "erasure": ((), OPENING, ERASURE),
 }
 
 
@@ -132,7 +134,7 @@ def places(count: int) -> list[int]:
 @pytest.mark.parametrize("how", FAULTS)
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_nothing_is_lost_whichever_call_fails(bench: Bench, moment: str, how: str) -> None:
-    """C2, C7: a call that fails once, fails for a while or is a process's last loses no promise and stops nobody."""
+    """C2, C7, C13: a call that fails once, for a while or is a process's last loses no promise, stops nobody."""
     counts = bench.calls(moment)
     chosen = {call: places(count) for call, count in counts.items()}
     for call, at in chosen.items():

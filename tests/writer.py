@@ -13,7 +13,7 @@ import json
 import multiprocessing
 import os
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -21,13 +21,13 @@ from pathlib import Path
 from typing import Any
 
 from api.anchoring import AnchorFile
-from db.engine import StorageRefused, StorageUnavailable, open_pen
+from db.engine import StorageRefused, StorageUnavailable, open_pen, open_reader
 from db.ledger import Ledger, LedgerUnavailable, RecordRefused
 from db.notes import Checkpoint, sign
 from db.records import Record
 from db.sealing import LedgerForked, Seal
-from tests import auditor, wrongs
-from tests.ledgers import SEAL, predicted
+from tests import auditor, changing, wrongs
+from tests.ledgers import NOON_US, SEAL, predicted
 from tests.sealed import check, leaves_of, sql
 from tests.vectors.slow import Slow
 
@@ -115,19 +115,17 @@ class _Living:
 
     def obey(self, do: str, *how: Any) -> str:
         """Do it and say what came of it: done, or the name of what was raised."""
+        todo: dict[str, Callable[..., object]] = {
+            "open": lambda: self.open().check(),
+            "append": self.append,
+            "again": lambda: self.promise(self.last),
+            "erase": self.erase,
+            "note": lambda: self.open().note(),
+            "at": wrongs.at,
+            "close": self.close,
+        }
         try:
-            if do == "open":
-                self.open().check()
-            elif do == "append":
-                self.append(*how)
-            elif do == "again":
-                self.promise(self.last)
-            elif do == "note":
-                self.open().note()
-            elif do == "at":
-                wrongs.at(*how)
-            elif do == "close":
-                self.open()._engine.dispose()
+            todo[do](*how)
         except REFUSALS as raised:
             return f"{type(raised).__name__}: {raised}"
         return "done"
@@ -139,6 +137,9 @@ class _Living:
             _Noisy.journal = self.journal
             self.ledger = Ledger(engine, seal, self.deadline_s, anchor=self.anchor.append)
         return self.ledger
+
+    def close(self) -> None:
+        self.open()._engine.dispose()
 
     def append(self, size: int, groups: int = 1) -> None:
         """Append groups; a promise is written down only when it was given, a denial when nothing was promised."""
@@ -156,6 +157,16 @@ class _Living:
         appended = self.open().append(records)
         check(appended, records)
         self.told(records)
+
+    def erase(self) -> None:
+        """Erase the first of the records that were appended last, as the engine does."""
+        asked = changing.erasing(record=str(self.last[0].id))
+        reader = open_reader(self.url)
+        try:
+            changing.change(self.open(), reader, "erasure.add", asked, NOON_US + 1)
+            self.open().scrub()
+        finally:
+            reader.dispose()
 
     def told(self, records: list[Record]) -> None:
         outputs = {str(each.id): base64.b64encode(each.output).decode() for each in records}
