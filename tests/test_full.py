@@ -14,12 +14,17 @@ from pathlib import Path
 import pytest
 
 from api.anchoring import AnchorFile, read_anchor
+from api.settings import Settings
+from db.ledger import Ledger
 from db.notes import open_checkpoint
 from tests import faults
 from tests.conftest import must_have
+from tests.engines import engine_in_thread, wait_for
 from tests.ledgers import SEAL, fresh
 from tests.postgres import Postgres
 from tests.writer import Writer, findings, writer
+
+pytest_plugins = ("tests.deployments",)
 
 ROUNDS = int(os.environ.get("ONRECORD_SOAK", "4"))
 PAGE = 4096 + 24  # of SQLite's log, with its header
@@ -142,3 +147,30 @@ def test_a_full_anchor_volume_loses_no_checkpoint(request: pytest.FixtureRequest
     [note] = read_anchor(anchor)
     assert open_checkpoint(note, SEAL.signer.key()).checkpoint.size == 2
     assert AnchorFile(anchor).last() == note
+
+
+def test_an_engine_serves_while_its_anchor_is_full_and_says_so(
+    settings: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """C15: answers go on with their receipts, every checkpoint that is not kept is in the log, and the next one is."""
+    settings.anchor.unlink(missing_ok=True)
+    settings.anchor.symlink_to("/dev/full")
+
+    def anchored(ledger: Ledger) -> Ledger:
+        ledger._anchor = AnchorFile(settings.anchor).append
+        return ledger
+
+    said: list[str] = []
+
+    def is_said() -> bool:
+        said.append(capsys.readouterr().out)
+        return "note-not-written" in "".join(said)
+
+    with engine_in_thread(settings, anchored) as door:
+        assert door.predict("housing", {"age": 50}).status == 201
+        wait_for(is_said)
+        assert door.predict("housing", {"age": 51}).status == 201
+        settings.anchor.unlink()
+        wait_for(lambda: settings.anchor.exists() and AnchorFile(settings.anchor).last() is not None)
+
+    assert "No space left" in "".join(said)
