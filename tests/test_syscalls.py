@@ -153,6 +153,14 @@ def test_a_commit_is_watched_where_it_syncs(bench: Bench, moment: str) -> None:
     assert bench.calls(moment, "syncs-nothing")["fdatasync"] == 0
 
 
+def test_a_checkpoint_is_kept_when_its_line_and_its_file_are_synced(bench: Bench) -> None:
+    """C2: the anchor's first line is written, then its file is synced, then the folder that names it."""
+    bench.calls("note and close")
+
+    calls = re.findall(r"^(write|fsync)\(", bench.trace.read_text(), re.MULTILINE)
+    assert calls == ["write", "fsync", "fsync"]
+
+
 def test_a_writer_that_promises_first_is_caught(bench: Bench) -> None:
     """C2, M1: the same campaign against a writer that promises before it commits finds what was lost."""
     bench.strike("commit", "pwrite64", "is the last", 1, "tells-first")
