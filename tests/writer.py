@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 from api.anchoring import AnchorFile
 from db.engine import StorageRefused, StorageUnavailable, open_pen, open_reader
@@ -223,7 +224,9 @@ def read(journals: Path) -> Said:
 def findings(url: str, journals: Path) -> list[str]:
     """Compare what all writers said with what is stored."""
     said = read(journals)
-    stored = {str(auditor._uuid(raw)) for (raw,) in sql(url, "SELECT id FROM record")}
+    stored = {
+        str(raw if isinstance(raw, UUID) else UUID(bytes=raw)) for (raw,) in sql(url, "SELECT id FROM record")
+    }
     found = [str(each) for each in auditor.audit(url, said.told)]
     found += [f"{each} was denied and is on record" for each in stored & said.denied - set(said.told)]
     found += [f"half of {ids} is on record" for ids in said.asked if 0 < len(stored & set(ids)) < len(ids)]
