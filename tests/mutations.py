@@ -96,7 +96,7 @@ MUTANTS = (
     ),
     _mutant(
         "M7", "verify believes notes of any key", "db/auditing_claims.py",
-        ("return open_checkpoint(note, self._key).checkpoint", 'return Checkpoint.parse(note.partition(b"\\n\\n")[0] + b"\\n")'),
+        ("return self._epochs.open(note, source)", 'return Checkpoint.parse(note.partition(b"\\n\\n")[0] + b"\\n")'),
         by="ledger",
     ),
     _mutant(
@@ -192,12 +192,12 @@ MUTANTS = (
     ),
     _mutant(
         "X14", "a start does not look at its anchor", "api/engine/opening.py",
-        ("        anchor.check(writer, seal.signer.key())\n", ""),
+        ("        anchor.check(writer, seal.signer.key(), seal.epoch)\n", ""),
         by="verify",
     ),
     _mutant(
-        "X15", "a note does not ask whether the ledger grew", "db/ledger.py",
-        ("                    tiles.check_growth(connection, self._noted, seen)\n", "                    pass\n"),
+        "X15", "a head that others moved is not asked whether it grew", "db/ledger.py",
+        ("            tiles.check_growth(connection, self._seen, frontier)\n", "            pass\n"),
         by="forks",
     ),
     _mutant(
