@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 
-from db import ledger as ledgers
 from db.engine import StorageRefused, open_pen, open_reader
 from tests.ledgers import DATABASES, changed, fresh, predicted, writing
 from tests.postgres import Postgres, name_of
@@ -75,7 +74,7 @@ def test_the_same_records_give_the_same_tree_everywhere(
     roots, leaves = {}, {}
     for kind in DATABASES:
         counter = itertools.count()
-        monkeypatch.setattr(ledgers.os, "urandom", lambda size, counter=counter: _stream(size, next(counter)))
+        monkeypatch.setattr(os, "urandom", lambda size, counter=counter: _stream(size, next(counter)))
         url = fresh(kind, request, tmp_path)
         with writing(url) as ledger:
             groups = [records[end - size : end] for size, end in zip(sizes, ends, strict=True)]
