@@ -14,10 +14,11 @@ from starlette.types import ASGIApp
 
 import db.clients
 import db.holds
+import db.standing
 import db.versions
 from api import authority, conditions, contract, direct, keys, wire
 from api.aliases import Aliases
-from api.authority import Authority, Foreign
+from api.authority import Foreign
 from api.callers import Callers
 from api.catalog import Catalog
 from api.changing import Changing
@@ -55,7 +56,7 @@ def create_door(settings: Settings) -> ASGIApp:
     issuer = authority.of(settings)
     reader = open_reader(settings.database_url)
     line = Line(settings.engine_socket, wire.ANSWER_BYTES, settings.answer_deadline_s + GRACE_S)
-    callers = Callers(issuer, lambda: db.clients.disabled(reader), _now_s)
+    callers = Callers(issuer, lambda: db.standing.read(reader, _now_us()), _now_s)
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: Any) -> AsyncIterator[None]:
@@ -67,20 +68,21 @@ def create_door(settings: Settings) -> ASGIApp:
         await line.close()
         reader.dispose()
 
-    handlers = _handlers(settings, agreed, issuer, reader, line)
+    tokens = _tokens(settings, agreed, callers, reader, line)
+    handlers = _handlers(settings, agreed, reader, line, tokens)
     api = direct.connect(agreed, handlers, callers.authorize, settings.max_body_bytes, lifespan)
     door = split(api, create_pages(settings, agreed), agreed)
     return Front(Guard(door, settings.hosts, settings.max_body_bytes), agreed)
 
 
 def _handlers(
-    settings: Settings, agreed: contract.Contract, issuer: Authority | Foreign, reader: Any, line: Line
+    settings: Settings, agreed: contract.Contract, reader: Any, line: Line, tokens: Tokens | Elsewhere
 ) -> SimpleNamespace:
     lookups = Lookups(reader)
     document = agreed.public(settings.root_path)
     changing = Changing(line=line, root_path=settings.root_path)
     return SimpleNamespace(
-        tokens=_tokens(settings, agreed, issuer, reader),
+        tokens=tokens,
         predictions=Predictions(
             line=line,
             lookups=lookups,
@@ -116,12 +118,14 @@ def _handlers(
 
 
 def _tokens(
-    settings: Settings, agreed: contract.Contract, issuer: Authority | Foreign, reader: Any
+    settings: Settings, agreed: contract.Contract, callers: Callers, reader: Any, line: Line
 ) -> Tokens | Elsewhere:
-    if isinstance(issuer, Foreign):
-        return Elsewhere(issuer=issuer.profile.issuer)
+    if isinstance(callers.authority, Foreign):
+        return Elsewhere(issuer=callers.authority.profile.issuer)
     return Tokens(
-        authority=issuer,
+        authority=callers.authority,
+        callers=callers,
+        changing=Changing(line=line, root_path=settings.root_path),
         authenticate=lambda client_id, secret: db.clients.authenticate(reader, client_id, secret, _now_us()),
         scopes=contract.scopes(agreed.document),
         settings=settings,

@@ -40,6 +40,11 @@ class Authority:
         self._ring = keyring.read(self._var)
 
     @property
+    def leeway_s(self) -> int:
+        """Say how long after its time a token is believed, for clocks that differ."""
+        return keyring.LEEWAY_S
+
+    @property
     def lifetime_s(self) -> int:
         """Say how long a token lives."""
         return self._lifetime_s

@@ -16,6 +16,8 @@ class Claims:
     client_id: str
     scopes: frozenset[str]
     jti: str
+    issued_at_s: int = 0
+    expires_at_s: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

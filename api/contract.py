@@ -23,6 +23,8 @@ METHODS = ("get", "put", "post", "delete", "options", "head", "patch", "trace")
 PUBLIC = frozenset(
     {
         "tokens.issue",
+        "tokens.revoke",
+        "tokens.introspect",
         "tokens.keys",
         "tokens.metadata",
         "ledger.checkpoint",

@@ -172,4 +172,10 @@ def _claims(claims: Mapping[str, Any], profile: Profile) -> Claims:
     scope = claims["scope"]
     if not isinstance(scope, str) or not _SCOPE.fullmatch(scope):
         raise TokenRefused("scope")
-    return Claims(client_id=str(client_id), scopes=frozenset(scope.split(" ")), jti=claims["jti"])
+    return Claims(
+        client_id=str(client_id),
+        scopes=frozenset(scope.split(" ")),
+        jti=claims["jti"],
+        issued_at_s=claims["iat"],
+        expires_at_s=claims["exp"],
+    )

@@ -1,4 +1,4 @@
-"""Clients, versions, aliases and holds held against the recorded changes that made them.
+"""Clients, revoked tokens, versions, aliases and holds held against the recorded changes that made them.
 
 Every recorded change is made again in memory; what comes out is compared, column by column, with what is stored. Not
 covered, because no record knows them: the digest of a client's secret (`client_secret.hash`) and the number of its row
@@ -20,12 +20,12 @@ from db.auditing_rows import raw
 from db.clients import LIVE_SECRETS
 from db.records import Kind
 
-TOLD = frozenset(
-    {Kind.CLIENT, Kind.MODEL, Kind.HOLD}
-)  # the kinds of records that make these tables what they are
+# The kinds of records that make these tables what they are.
+TOLD = frozenset({Kind.CLIENT, Kind.MODEL, Kind.HOLD, Kind.TOKEN})
 _Key = tuple[Any, ...]
 _TABLES = {
-    "client": ("client_id", "name", "scope", "created_at_us", "disabled_at_us"),
+    "client": ("client_id", "name", "scope", "created_at_us", "disabled_at_us", "not_before_us"),
+    "revoked_token": ("jti", "client_id", "expires_at_us", "revoked_at_us"),
     "client_secret": ("client_id", "created_at_us", "expires_at_us"),
     "version": ("model", "version", "digest", "registered_at_us"),
     "alias": ("model", "alias", "version", "previous", "changed_at_us"),
@@ -33,7 +33,7 @@ _TABLES = {
         "id", "record_id", "reference", "client_id", "model", "reason", "created_at_us", "until_us", "lifted_at_us",
     ),
 }  # fmt: skip
-_KEYS = {"client": 1, "client_secret": 2, "version": 2, "alias": 2, "hold": 1}
+_KEYS = {"client": 1, "revoked_token": 1, "client_secret": 2, "version": 2, "alias": 2, "hold": 1}
 
 
 @dataclass
@@ -50,35 +50,51 @@ class State:
         try:
             asked, output = orjson.loads(row.input), orjson.loads(row.output)
             change = asked["change"]
-            if row.kind == Kind.HOLD:
-                self._hold(idx, change, asked["args"], row)
-                return
-            self._change(idx, change, output, row.observed_at_us)
+            match row.kind:
+                case Kind.HOLD:
+                    self._hold(idx, change, asked["args"], row)
+                case Kind.CLIENT:
+                    self._client(idx, change, output, row.observed_at_us)
+                case Kind.MODEL:
+                    self._model(idx, change, output, row.observed_at_us)
+                case Kind.TOKEN:
+                    self._token(idx, output, row.observed_at_us)
         except (ValueError, TypeError, KeyError, AttributeError):
             return  # the tables then show it: what was stored has no recorded change behind it
 
-    def _change(self, idx: int, change: str, output: dict[str, Any], at_us: int) -> None:
+    def _client(self, idx: int, change: str, output: dict[str, Any], at_us: int) -> None:
+        client_id = output["client_id"]
         match change:
             case "client.add":
-                client_id = output["client_id"]
-                added = [client_id, output["name"], output["scope"], at_us, None]
+                added = [client_id, output["name"], output["scope"], at_us, None, None]
                 self._put(idx, "client", (client_id,), added)
                 self._secret(idx, client_id, at_us)
             case "client.disable":
-                client = self.rows["client"][output["client_id"],]
+                client = self.rows["client"][client_id,]
                 client[4] = at_us if client[4] is None else client[4]
-                self.by["client", (output["client_id"],)] = idx
+                self.by["client", (client_id,)] = idx
+            case "client.revoke":
+                self.rows["client"][client_id,][5] = at_us
+                self.by["client", (client_id,)] = idx
             case "client.rotate":
-                self._secret(idx, output["client_id"], at_us)
-            case "model.register":
-                key = (output["model"], output["version"])
-                if key not in self.rows["version"]:
-                    self._put(idx, "version", key, [*key, output["digest"], at_us])
-            case "model.promote" | "model.rollback":
-                key = (output["model"], output["alias"])
-                before = self.rows["alias"].get(key, [None] * 5)
-                if before[2] != output["version"]:
-                    self._put(idx, "alias", key, [*key, output["version"], before[2], at_us])
+                self._secret(idx, client_id, at_us)
+
+    def _model(self, idx: int, change: str, output: dict[str, Any], at_us: int) -> None:
+        if change == "model.register":
+            key = (output["model"], output["version"])
+            if key not in self.rows["version"]:
+                self._put(idx, "version", key, [*key, output["digest"], at_us])
+        else:
+            key = (output["model"], output["alias"])
+            before = self.rows["alias"].get(key, [None] * 5)
+            if before[2] != output["version"]:
+                self._put(idx, "alias", key, [*key, output["version"], before[2], at_us])
+
+    def _token(self, idx: int, output: dict[str, Any], at_us: int) -> None:
+        key = (output["jti"],)
+        if key not in self.rows["revoked_token"]:
+            revoked = [output["jti"], output["client_id"], output["expires_at_us"], at_us]
+            self._put(idx, "revoked_token", key, revoked)
 
     def _hold(self, idx: int, change: str, args: dict[str, Any], row: Any) -> None:
         if change == "hold.add":

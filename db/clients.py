@@ -142,13 +142,6 @@ def authenticate(engine: Engine, client_id: str, secret: str, now_us: int) -> Cl
     return _client(row)
 
 
-def disabled(engine: Engine) -> frozenset[str]:
-    """Return the ids of all disabled clients."""
-    query = select(client_table.c.client_id).where(client_table.c.disabled_at_us.is_not(None))
-    with reading(engine) as connection:
-        return frozenset(connection.scalars(query))
-
-
 def _find(connection: Connection, client_id: str) -> None:
     query = select(client_table.c.client_id).where(client_table.c.client_id == client_id)
     if connection.execute(query).one_or_none() is None:

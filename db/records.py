@@ -46,6 +46,7 @@ class Kind(IntEnum):
     EPOCH = 7
     HEARTBEAT = 8
     KEY = 9
+    TOKEN = 11
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

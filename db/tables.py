@@ -221,6 +221,7 @@ client = Table(
     Column("scope", Text, nullable=False),  # sorted, separated by one space, as in RFC 6749 section 3.3
     Column("created_at_us", BigInteger, nullable=False),
     Column("disabled_at_us", BigInteger),
+    Column("not_before_us", BigInteger),  # tokens from before it are void
 )
 
 client_secret = Table(
@@ -231,6 +232,15 @@ client_secret = Table(
     Column("hash", LargeBinary(32), nullable=False),
     Column("created_at_us", BigInteger, nullable=False),
     Column("expires_at_us", BigInteger),
+)
+
+revoked_token = Table(
+    "revoked_token",
+    metadata,
+    Column("jti", Text, primary_key=True),
+    Column("client_id", Text, nullable=False),
+    Column("expires_at_us", BigInteger, nullable=False, index=True),
+    Column("revoked_at_us", BigInteger, nullable=False),
 )
 
 version = Table(

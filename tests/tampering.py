@@ -41,6 +41,8 @@ GONE: tuple[tuple[str, dict[str, Any]], ...] = (
     ("hold.add", {"select": {"reference": "r-50"}, "reason": "case 7", "until": "2030-01-01T00:00:00Z"}),
     ("hold.add", {"select": {"client": "nobody-1"}, "reason": "case 8"}),
     ("hold.add", {"select": {"model": "nothing"}, "reason": "case 9"}),
+    ("token.revoke", {"jti": "j-1", "client_id": "demo-a", "expires_at_us": NOON_US}),
+    ("client.revoke", {"client_id": "demo-a"}),
     ("erasure.add", erasing(reference="r-100")),
     ("erasure.add", erasing(reference="r-101") | {"fields": ["input", "output", "actor", "meta"]}),
     ("erasure.add", erasing(reference="r-102") | {"fields": ["output"]}),

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, Engine, text
 
-from db import clients, versions
+from db import clients, standing, versions
 from db.clients import BadClient, Client, ClientNotFound
 from db.engine import open_reader, reading
 from db.ledger import Ledger
@@ -110,7 +110,7 @@ class TestClients:
 
         assert not world.knows(client, "s1")
         assert world.knows(other, "s2")
-        assert clients.disabled(world.reader) == {client.client_id}
+        assert standing.read(world.reader, 0).disabled == {client.client_id}
         assert {each.disabled_at_us for each in clients.listing(world.reader)} == {7, None}
 
     def test_who_is_not_there_cannot_be_changed(self, world: World) -> None:

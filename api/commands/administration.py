@@ -72,6 +72,13 @@ def disable_client(client_id: str) -> None:
     _print(_submit("client.disable", client_id=client_id))
 
 
+@client.command("revoke")
+@click.argument("client_id")
+def revoke_client(client_id: str) -> None:
+    """Void every token the client got so far, whoever has it; it may ask for new ones."""
+    _print(_submit("client.revoke", client_id=client_id))
+
+
 @client.command("rotate")
 @click.argument("client_id")
 def rotate_client(client_id: str) -> None:

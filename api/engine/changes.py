@@ -18,7 +18,7 @@ from api.engine import erasing, holding
 from api.engine.loading import Loading, NoArtefact
 from api.engine.plans import Change, ChangeRefused, Done, Plan, Sources
 from api.engine.roster import CHAMPION, Table
-from db import clients, versions
+from db import clients, standing, versions
 from db.erasure import ErasureStale
 from db.holds import HoldNotFound
 from db.records import Kind, Record, new_id
@@ -45,6 +45,8 @@ def plan(change: Change, sources: Sources) -> Plan:
             return holding.plan(change, sources)
         case "key":
             return _key(change)
+        case "token":
+            return _revoke_token(change, sources)
     raise ChangeRefused("validation", f"there is no change {change.name!r}")
 
 
@@ -56,6 +58,8 @@ def _plan_client(change: Change) -> Plan:
             return _disable_client(change)
         case "client.rotate":
             return _rotate_client(change)
+        case "client.revoke":
+            return _revoke_client(change)
     raise ChangeRefused("validation", f"there is no change {change.name!r}")
 
 
@@ -150,6 +154,35 @@ def _rotate_client(change: Change) -> Plan:
         result={"client_id": client_id, "rotated_at_us": change.now_us},
         apply=lambda connection: clients.rotate(connection, client_id, secret, change.now_us),
         secret=secret,
+    )
+
+
+def _revoke_client(change: Change) -> Plan:
+    """Void all tokens of a client, whoever has them."""
+    client_id = _text(change, "client_id")
+
+    def apply(connection: Any) -> None:
+        if not standing.revoke_all(connection, client_id, change.now_us):
+            raise clients.ClientNotFound(client_id)
+
+    result = {"client_id": client_id, "not_before_us": change.now_us}
+    return Plan(kind=Kind.CLIENT, result=result, apply=apply)
+
+
+def _revoke_token(change: Change, sources: Sources) -> Plan:
+    if change.name != "token.revoke":
+        raise ChangeRefused("validation", f"there is no change {change.name!r}")
+    jti, client_id, expires_at_us = (
+        _text(change, "jti"),
+        _text(change, "client_id"),
+        change.args["expires_at_us"],
+    )
+    return Plan(
+        kind=Kind.TOKEN,
+        result={"jti": jti, "client_id": client_id, "expires_at_us": expires_at_us},
+        apply=None
+        if standing.is_revoked(sources.reader, jti)
+        else lambda connection: standing.revoke(connection, jti, client_id, expires_at_us, change.now_us),
     )
 
 

@@ -1,0 +1,99 @@
+"""How a client proves who it is at the `/oauth/` addresses, and how it is told what was wrong (RFC 6749, 2.3 and 5.2).
+
+Errors here are RFC 6749 JSON, not problems: OAuth clients read nothing else.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Mapping
+from typing import Protocol
+from urllib.parse import parse_qsl, unquote_plus
+
+from api.calls import Answer, Call
+from db.clients import Client
+
+MAX_FIELDS = 20
+NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
+_CLIENT_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+
+
+class Authenticate(Protocol):
+    """Looks a client up by id and secret; None when unknown, wrong or disabled, after the same work."""
+
+    def __call__(self, client_id: str, secret: str) -> Client | None: ...
+
+
+class OAuthRefused(Exception):
+    """A request of an OAuth client breaks a rule of RFC 6749; `error` is the rule's name."""
+
+    def __init__(self, error: str, description: str) -> None:
+        super().__init__(error)
+        self.error, self.description = error, description
+
+    def answer(self) -> Answer:
+        """Say it the way OAuth clients read it (RFC 6749, 5.2)."""
+        content = {"error": self.error, "error_description": self.description}
+        if self.error != "invalid_client":
+            return Answer(status=400, content=content, headers=NO_STORE)
+        return Answer(
+            status=401, content=content, headers={**NO_STORE, "WWW-Authenticate": 'Basic realm="onrecord"'}
+        )
+
+
+def authenticated(call: Call, authenticate: Authenticate) -> tuple[Client, dict[str, str]]:
+    """Return the client that a form comes from, and the form.
+
+    Raises:
+        OAuthRefused: the form breaks a rule, or nobody has proved to be a client.
+    """
+    form = read_form(call.raw)
+    client_id, secret = _credentials(form, call.headers)
+    # What cannot be an id is looked up as none: the same work, and nothing odd reaches the database.
+    client = authenticate(client_id if _CLIENT_ID.fullmatch(client_id) else "", secret)
+    if client is None:
+        raise OAuthRefused("invalid_client", "the client is unknown or its secret is wrong")
+    return client, form
+
+
+def read_form(raw: bytes) -> dict[str, str]:
+    """Read the form; a name without a value counts as absent, a name given twice is refused (RFC 6749, 3.2)."""
+    try:
+        pairs = parse_qsl(
+            raw.decode("utf-8"), keep_blank_values=True, errors="strict", max_num_fields=MAX_FIELDS
+        )
+    except ValueError as wrong:
+        raise OAuthRefused("invalid_request", "the body is not a form") from wrong
+    if len({name for name, _ in pairs}) != len(pairs):
+        raise OAuthRefused("invalid_request", "a parameter is given more than once")
+    return {name: value for name, value in pairs if value}
+
+
+def _credentials(form: Mapping[str, str], headers: Mapping[str, str]) -> tuple[str, str]:
+    """Take the client's id and secret from HTTP Basic or from the form, never from both."""
+    header = headers.get("authorization")
+    if header is None:
+        if "client_id" not in form or "client_secret" not in form:
+            raise OAuthRefused("invalid_client", "authenticate with HTTP Basic or in the form")
+        return form["client_id"], form["client_secret"]
+    if "client_secret" in form:
+        raise OAuthRefused("invalid_request", "authenticate with HTTP Basic or in the form, not both")
+    client_id, secret = _basic(header)
+    if form.get("client_id", client_id) != client_id:
+        raise OAuthRefused("invalid_request", "the form names another client than HTTP Basic")
+    return client_id, secret
+
+
+def _basic(header: str) -> tuple[str, str]:
+    scheme, _, encoded = header.partition(" ")
+    try:
+        text = base64.b64decode(encoded.strip(), validate=True).decode("utf-8")
+    except (binascii.Error, UnicodeDecodeError):
+        text = ""
+    if scheme.lower() != "basic" or ":" not in text:
+        raise OAuthRefused("invalid_client", "the header Authorization is not HTTP Basic")
+    client_id, _, secret = text.partition(":")
+    # RFC 6749, 2.3.1: each is form-encoded before Base64.
+    return unquote_plus(client_id), unquote_plus(secret)
