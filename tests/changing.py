@@ -13,6 +13,7 @@ from api.engine.loading import Loading
 from api.engine.plans import Change, Done, Sources
 from api.engine.roster import Table
 from db.ledger import Ledger
+from tests.ledgers import NOON_US
 
 ACTOR = {"client_id": "admin-a"}
 
@@ -27,3 +28,16 @@ def change(ledger: Ledger, reader: Engine, name: str, args: Mapping[str, Any], n
 def erasing(**select: Any) -> dict[str, Any]:
     """Ask for an erasure of what is selected, on some ground."""
     return {"select": select, "ground": "data-subject-request", "reason": "letter of 3 November"}
+
+
+# What there is to take back, of every kind.
+GONE: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("hold.add", {"select": {"reference": "r-50"}, "reason": "case 7", "until": "2030-01-01T00:00:00Z"}),
+    ("hold.add", {"select": {"client": "nobody-1"}, "reason": "case 8"}),
+    ("hold.add", {"select": {"model": "nothing"}, "reason": "case 9"}),
+    ("token.revoke", {"jti": "j-1", "client_id": "demo-a", "expires_at_us": NOON_US}),
+    ("client.revoke", {"client_id": "demo-a"}),
+    ("erasure.add", erasing(reference="r-100")),
+    ("erasure.add", erasing(reference="r-101") | {"fields": ["input", "output", "actor", "meta"]}),
+    ("erasure.add", erasing(reference="r-102") | {"fields": ["output"]}),
+)

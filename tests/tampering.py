@@ -26,7 +26,7 @@ from db.notes import COSIGNATURE, Checkpoint, Signer, VerifierKey, cosign, sign
 from db.records import Kind, Record, new_id
 from db.tree import Frontier, Growth, leaf_hash
 from tests import changing
-from tests.changing import erasing
+from tests.changing import GONE
 from tests.ledgers import NOON_US, SEAL, fresh, predicted
 from tests.postgres import name_of, plain
 
@@ -34,19 +34,7 @@ KEY: VerifierKey = SEAL.signer.key()
 WITNESS = Signer(
     name="onrecord.test/witness", private=Ed25519PrivateKey.from_private_bytes(bytes(range(1, 33)))
 )
-NOTED = (
-    12  # after each of the first records there is a note, so that a changed one among them is named exactly
-)
-GONE: tuple[tuple[str, dict[str, Any]], ...] = (
-    ("hold.add", {"select": {"reference": "r-50"}, "reason": "case 7", "until": "2030-01-01T00:00:00Z"}),
-    ("hold.add", {"select": {"client": "nobody-1"}, "reason": "case 8"}),
-    ("hold.add", {"select": {"model": "nothing"}, "reason": "case 9"}),
-    ("token.revoke", {"jti": "j-1", "client_id": "demo-a", "expires_at_us": NOON_US}),
-    ("client.revoke", {"client_id": "demo-a"}),
-    ("erasure.add", erasing(reference="r-100")),
-    ("erasure.add", erasing(reference="r-101") | {"fields": ["input", "output", "actor", "meta"]}),
-    ("erasure.add", erasing(reference="r-102") | {"fields": ["output"]}),
-)
+NOTED = 12  # after each of the first records there is a note: a changed one among them is named exactly
 LET_GO = len(GONE) + 1  # the last records but one: the above, and the first hold is lifted
 SIZE = 300  # one full tile of leaves, and the next level begun
 
