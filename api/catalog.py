@@ -118,15 +118,16 @@ class _Served:
 
 @functools.lru_cache(maxsize=1024)
 def _manifest(store: Path, registered: Registered) -> Manifest | None:
-    """Read a version's manifest; without one (or with another artefact's) the version is shown without its claims."""
+    """Read the manifest that was registered; without it the version is shown without its claims."""
+    if registered.manifest is None:
+        return None
     try:
-        manifest = read(store / registered.model / registered.version / "manifest.json")
+        return read(store / registered.model / registered.version / "manifest.json", registered.manifest)
     except BadManifest as bad:
         log.warning(
             "manifest unreadable", model=registered.model, version=registered.version, reason=str(bad)
         )
         return None
-    return manifest if manifest.digest == registered.digest else None
 
 
 def _claims(manifest: Manifest) -> dict[str, Any]:

@@ -89,6 +89,7 @@ class EntryRefused(ValueError):
 
 URL_PATTERN = r"https?://[^\s/?#]+(/[^\s?#]*[^\s/?#])?"
 PATH = Reading("a path", lambda text: Path(matching(".+", "").read(text)))
+MAYBE_PATH = Reading("nothing, or a path", lambda text: Path(text) if text else None)
 DATABASE = matching(r"(sqlite:///|postgresql\+psycopg://).+", "sqlite:///<file> or postgresql+psycopg://…")
 SOCKET = Reading(f"a path of at most {SOCKET_PATH_BYTES} bytes", socket_path)
 HOST = matching(r"[A-Za-z0-9.:_-]+", "a host name or address to bind to")
@@ -131,3 +132,15 @@ def refuse_short(days: int, *, is_wanted: bool) -> None:
     if 0 < days < SIX_MONTHS and not is_wanted:
         allowed = f"0, or at least {SIX_MONTHS}; fewer with ONRECORD_RETENTION_UNDER_SIX_MONTHS=on"
         raise SettingRefused("ONRECORD_RETENTION_DAYS", str(days), allowed)
+
+
+def within(value: object) -> str:
+    """Write a value into a default; an IPv6 address wants brackets there (RFC 3986, 3.2.2)."""
+    return f"[{value}]" if re.fullmatch(r"[0-9a-fA-F:.]*:[0-9a-fA-F:.]*", str(value)) else str(value)
+
+
+def written(value: object) -> str:
+    """Write a value as a variable holds it."""
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return str(value)

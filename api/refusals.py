@@ -48,6 +48,7 @@ def _kinds() -> tuple[type[Exception], ...]:
     from db.engine import StorageRefused, StorageUnavailable
     from db.migrate import SchemaMismatch
     from db.sealing import LedgerForked
+    from models.signing import PublishersRefused
 
     ours = (
         SettingRefused,
@@ -64,6 +65,7 @@ def _kinds() -> tuple[type[Exception], ...]:
         CommandRefused,
         AnchorRefused,
         ErasuresUndone,
+        PublishersRefused,
         StorageRefused,
         StorageUnavailable,
         SchemaMismatch,

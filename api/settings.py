@@ -43,6 +43,18 @@ class Settings:
         "folder of trained versions, <model>/<version>/{model.pkl,manifest.json}",
         "model owner; files are loaded only under their registered digest; can be trained anew",
     )
+    publishers: Path | None = setting(
+        "",
+        readings.MAYBE_PATH,
+        "file or folder of publishers' Ed25519 public keys (PEM); when set, only versions that one of them signed load",
+        "operator; unset, who can write both store and database decides what is loaded",
+    )
+    largest_artefact_bytes: int = setting(
+        "256000000",
+        whole(1024, 16384 * MIB, "bytes"),
+        "largest model.pkl that is loaded",
+        "operator; bounds the engine's memory",
+    )
     host: str = setting(
         "127.0.0.1", readings.HOST, "address the doors listen on", "operator; 0.0.0.0 needs TLS in front"
     )
@@ -214,7 +226,9 @@ class Settings:
         for each in fields(cls):
             text = environ.get(variable_of(each.name))
             if text is None:
-                text = re.sub(r"<(\w+)>", lambda match: _within(values[match[1]]), each.metadata["default"])
+                text = re.sub(
+                    r"<(\w+)>", lambda match: readings.within(values[match[1]]), each.metadata["default"]
+                )
             values[each.name] = _read(each, text)
         readings.refuse_short(values["retention_days"], is_wanted=values["retention_under_six_months"])
         return cls(**values)
@@ -223,16 +237,11 @@ class Settings:
     def local_url(self) -> str:
         """The service's address as this machine sees it, without any proxy."""
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # noqa: S104  # looked up, not bound to
-        return f"http://{_within(host)}:{self.port}"
+        return f"http://{readings.within(host)}:{self.port}"
 
     def client_file(self, name: str) -> Path:
         """Name the file that holds a client's id, secret and scope, for scripts on this machine."""
         return self.var / "clients" / f"{name}.json"
-
-
-def _within(value: object) -> str:
-    """Write a value into a default; an IPv6 address wants brackets there (RFC 3986, 3.2.2)."""
-    return f"[{value}]" if re.fullmatch(r"[0-9a-fA-F:.]*:[0-9a-fA-F:.]*", str(value)) else str(value)
 
 
 def _read(each: Field[Any], text: str) -> Any:
@@ -264,7 +273,7 @@ def table() -> Iterator[Documented]:
 
 def environment(**chosen: object) -> dict[str, str]:
     """Copy the process's environment, with settings chosen on the command line laid over it."""
-    over = {variable_of(name): _written(value) for name, value in chosen.items() if value is not None}
+    over = {variable_of(name): readings.written(value) for name, value in chosen.items() if value is not None}
     return {**os.environ, **over}
 
 
@@ -288,9 +297,3 @@ def calm_numeric_libraries() -> None:
     """
     for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(variable, "1")
-
-
-def _written(value: object) -> str:
-    if isinstance(value, bool):
-        return "on" if value else "off"
-    return str(value)

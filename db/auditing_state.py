@@ -27,7 +27,7 @@ _TABLES = {
     "client": ("client_id", "name", "scope", "created_at_us", "disabled_at_us", "not_before_us"),
     "revoked_token": ("jti", "client_id", "expires_at_us", "revoked_at_us"),
     "client_secret": ("client_id", "created_at_us", "expires_at_us"),
-    "version": ("model", "version", "digest", "registered_at_us"),
+    "version": ("model", "version", "digest", "registered_at_us", "manifest"),
     "alias": ("model", "alias", "version", "previous", "changed_at_us"),
     "hold": (
         "id", "record_id", "reference", "client_id", "model", "reason", "created_at_us", "until_us", "lifted_at_us",
@@ -82,8 +82,9 @@ class State:
     def _model(self, idx: int, change: str, output: dict[str, Any], at_us: int) -> None:
         if change == "model.register":
             key = (output["model"], output["version"])
-            if key not in self.rows["version"]:
-                self._put(idx, "version", key, [*key, output["digest"], at_us])
+            row = self.rows["version"].get(key) or [*key, output["digest"], at_us, None]
+            if row[4] is None:  # earlier releases registered no manifest; registered again, it is added
+                self._put(idx, "version", key, [*row[:4], output.get("manifest")])
         else:
             key = (output["model"], output["alias"])
             before = self.rows["alias"].get(key, [None] * 5)

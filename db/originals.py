@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine, Select, select
 
 from db.auditing import Cause
 from db.auditing_rows import check, raw
@@ -13,7 +14,7 @@ from db.engine import reading
 from db.erased import RecordErased, erasures_of
 from db.lookups import RecordNotFound
 from db.records import Kind, read_leaf
-from db.tables import payload, record
+from db.tables import payload, record, version
 
 
 class NoPrediction(Exception):
@@ -29,12 +30,17 @@ class RecordChanged(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Original:
-    """What a replay needs of a record. The digest is the leaf's: a column would be believed for nothing."""
+    """What a replay needs of a record. The digest is the leaf's: a column would be believed for nothing.
+
+    `manifest` is the registered digest of the version's manifest, which verify holds against the registration's
+    record; None where none is registered, and the pickle's digest alone has to do.
+    """
 
     id: UUID
     model: str
     version: str
     digest: bytes
+    manifest: str | None
     status: int
     input: bytes
     output: bytes
@@ -53,6 +59,7 @@ def read(engine: Engine, record_id: UUID) -> Original:
     query = select(record, payload).outerjoin(payload, payload.c.record_id == record.c.id)
     with reading(engine) as connection:
         row = connection.execute(query.where(record.c.id == record_id)).one_or_none()
+        manifest = None if row is None else connection.scalar(_manifest_of(row))
         erasures = () if row is None else erasures_of(connection, row.idx)
     if row is None:
         raise RecordNotFound(str(record_id))
@@ -73,8 +80,13 @@ def read(engine: Engine, record_id: UUID) -> Original:
         model=row.model,
         version=row.version,
         digest=digest,
+        manifest=manifest,
         status=row.status,
         input=row.input,
         output=row.output,
         meta=b"{}" if "meta" in gone else row.meta,
     )
+
+
+def _manifest_of(row: Any) -> Select[Any]:
+    return select(version.c.manifest).where(version.c.model == row.model, version.c.version == row.version)

@@ -250,6 +250,9 @@ version = Table(
     Column("version", Text, primary_key=True),
     Column("digest", Text, nullable=False),
     Column("registered_at_us", BigInteger, nullable=False),
+    Column(
+        "manifest", Text
+    ),  # the digest of its manifest; empty where it was registered before there was one
 )
 
 alias = Table(

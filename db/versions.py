@@ -3,7 +3,7 @@
 What changes them takes the connection of `Ledger.change`, whose lock on `head` lets one change happen at a time.
 """
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from sqlalchemy import Connection, Engine, insert, select, update
 
@@ -15,10 +15,10 @@ from db.tables import version as version_table
 class VersionTaken(Exception):
     """A version names one artefact for ever, and this one names another."""
 
-    def __init__(self, model: str, version: str, digest: str) -> None:
+    def __init__(self, known: "Registered") -> None:
         super().__init__(
-            f"model {model!r} has a version {version!r} with digest {digest}: register the new artefact "
-            "as a new version"
+            f"model {known.model!r} has a version {known.version!r} with digest {known.digest} and manifest "
+            f"{known.manifest}: register the new artefact as a new version"
         )
 
 
@@ -45,12 +45,13 @@ class AliasMoved(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Registered:
-    """One registered version; `digest` is the lower-case hex SHA-256 of its artefact."""
+    """One registered version; `digest` is the lower-case hex SHA-256 of its pickle, `manifest` that of its manifest."""
 
     model: str
     version: str
     digest: str
     registered_at_us: int
+    manifest: str | None  # None: registered by an earlier release, and not since
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,15 +65,22 @@ class Alias:
     changed_at_us: int
 
 
-def register(connection: Connection, model: str, version: str, digest: str, now_us: int) -> None:
-    """Bind a version to a digest for ever; the same digest again changes nothing. Raises VersionTaken."""
-    known = _digest(connection, model, version)
+def register(connection: Connection, new: Registered) -> None:
+    """Bind a version to its two digests for ever; the same again changes nothing, a missing manifest is added.
+
+    Raises VersionTaken.
+    """
+    known = _find(connection, new.model, new.version)
     if known is None:
+        connection.execute(insert(version_table).values(**asdict(new)))
+    elif known.digest != new.digest or known.manifest not in (None, new.manifest):
+        raise VersionTaken(known)
+    elif known.manifest is None:
         connection.execute(
-            insert(version_table).values(model=model, version=version, digest=digest, registered_at_us=now_us)
+            update(version_table)
+            .where(version_table.c.model == new.model, version_table.c.version == new.version)
+            .values(manifest=new.manifest)
         )
-    elif known != digest:
-        raise VersionTaken(model, version, known)
 
 
 def promote(connection: Connection, model: str, alias: str, version: str, now_us: int) -> None:
@@ -80,7 +88,7 @@ def promote(connection: Connection, model: str, alias: str, version: str, now_us
 
     Promoting what the alias already means changes nothing. Raises VersionNotFound.
     """
-    if _digest(connection, model, version) is None:
+    if _find(connection, model, version) is None:
         raise VersionNotFound(model, version)
     now = _alias(connection, model, alias)
     if now is None:
@@ -123,12 +131,10 @@ def aliases(engine: Engine) -> list[Alias]:
         return [Alias(**row) for row in connection.execute(query).mappings()]
 
 
-def _digest(connection: Connection, model: str, version: str) -> str | None:
-    return connection.scalar(
-        select(version_table.c.digest).where(
-            version_table.c.model == model, version_table.c.version == version
-        )
-    )
+def _find(connection: Connection, model: str, version: str) -> Registered | None:
+    query = select(version_table).where(version_table.c.model == model, version_table.c.version == version)
+    row = connection.execute(query).mappings().one_or_none()
+    return None if row is None else Registered(**row)
 
 
 def _alias(connection: Connection, model: str, alias: str) -> Alias | None:

@@ -5,6 +5,8 @@ Pure: reading a manifest imports no estimator library and runs nothing. Whether 
 models/registry.py to find out; a field of the API is described in openapi/, here stands only what training saw of it.
 """
 
+import hashlib
+import hmac
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -193,22 +195,43 @@ class _Manifest(_Shape):
     tolerance = fields.Float(required=True)
 
 
-def read(path: Path) -> Manifest:
+def read(path: Path, digest: str | None = None) -> Manifest:
     """
-    Read one `manifest.json`, every member checked.
+    Read one `manifest.json`, every member checked; with a digest, only that very file.
 
     Raises:
-        BadManifest: it is not a plain file, not JSON, or not what a manifest must be; says which member.
+        BadManifest: it is not a plain file, not the one of the digest, not JSON, or not what a manifest must be.
     """
     try:
-        members = json.loads(read_once(path, at_most=LARGEST_BYTES))
-        manifest: Manifest = _Manifest().load(members)
+        content = read_once(path, at_most=LARGEST_BYTES)
     except FileRefused as error:
         raise BadManifest(str(error)) from error
+    insist_on_digest(content, digest)
+    return parse(content)
+
+
+def insist_on_digest(content: bytes, digest: str | None) -> None:
+    """Raise BadManifest where these bytes are not those that were registered; None, before that, believes them."""
+    came = hashlib.sha256(content).hexdigest()
+    if digest is not None and not hmac.compare_digest(came, digest):
+        raise BadManifest(
+            f"manifest.json has the digest {came}, registered is {digest}; restore the registered file"
+        )
+
+
+def parse(content: bytes) -> Manifest:
+    """
+    Turn the bytes of a `manifest.json` into what they claim.
+
+    Raises:
+        BadManifest: they are not JSON, or not what a manifest must be; says which member.
+    """
+    try:
+        manifest: Manifest = _Manifest().load(json.loads(content))
     except ValidationError as error:
-        raise BadManifest(f"{path.name} does not describe a model: {error.messages}") from error
+        raise BadManifest(f"manifest.json does not describe a model: {error.messages}") from error
     except (ValueError, RecursionError) as error:
-        raise BadManifest(f"{path.name} is not JSON") from error
+        raise BadManifest("manifest.json is not JSON") from error
     return manifest
 
 

@@ -97,14 +97,16 @@ class Model:
         name = f"model {self.manifest.model!r} version {self.manifest.version!r}"
         try:
             inputs = matrix(rows.columns, self.manifest.features, self.manifest.input)
-            outputs = np.asarray(getattr(self.estimator, method)(inputs), dtype=np.float64)
+            outputs = np.asarray(getattr(self.estimator, method)(inputs))
         except Exception as error:
             raise PredictionFailed(f"{name}: {method} raised {type(error).__name__}") from error
+        if outputs.dtype.kind not in "fiu":
+            raise PredictionFailed(f"{name}: {method} gave the type {outputs.dtype}, expected numbers")
         if outputs.shape != shape:
             raise PredictionFailed(f"{name}: {method} gave the shape {outputs.shape}, expected {shape}")
         if not np.isfinite(outputs).all():
             raise PredictionFailed(f"{name}: {method} gave a number that is not finite")
-        return outputs
+        return outputs.astype(np.float64, copy=False)
 
 
 def _classified(

@@ -1,8 +1,9 @@
 """
 The store of trained versions: what is in it, and how one of them becomes a model that may answer.
 
-`store/<model>/<version>/{model.pkl, manifest.json}`. Nothing is taken on trust but the digest that was registered;
-every reason to refuse is named, and a refused version leaves the ones already serving alone.
+`store/<model>/<version>/{model.pkl, manifest.json}`, and a `signature` where publishers are configured. Nothing is
+taken on trust but the two digests that were registered; every reason to refuse is named, and a refused version leaves
+the ones already serving alone.
 """
 
 import hashlib
@@ -10,14 +11,15 @@ import hmac
 import platform
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from importlib import import_module, metadata
 from math import isclose
 from pathlib import Path
 from typing import Any
 
-from models import artefact
-from models.files import FileRefused, read_once
-from models.manifest import BadManifest, Manifest, read
+from models import artefact, manifest, signing
+from models.files import FileRefused, opened, read_once
+from models.manifest import BadManifest, Manifest
 from models.model import BadFeatures, Model, PredictionFailed, answer
 
 # The largest artefact worth keeping in the memory of one engine; ours have 10 to 300 kB.
@@ -41,6 +43,22 @@ class ModelRefused(Exception):
         self.reason = reason
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """What is asked of a version besides its pickle's digest."""
+
+    manifest: str | None = (
+        None  # the registered SHA-256 of manifest.json; None, before registration, believes it
+    )
+    publishers: tuple[
+        bytes, ...
+    ] = ()  # public keys, one of which must have signed; none: no signature is asked for
+    largest_bytes: int = LARGEST_BYTES
+
+
+_PLAIN = Terms()
+
+
 class _Refusal(Exception):
     """A reason found deep inside `load`, which knows whose it is."""
 
@@ -52,11 +70,27 @@ def listing(store: Path) -> list[tuple[str, str]]:
     return sorted(pair for pair in named if all(map(NAME.fullmatch, pair)))
 
 
-def load(store: Path, model: str, version: str, digest: str | None) -> Model:
+def claimed(store: Path, model: str, version: str) -> tuple[str, str]:
+    """
+    Read what would be registered: the digest that the manifest claims for its pickle, and the manifest's own.
+
+    Raises:
+        ModelRefused: there is no such version, or its manifest cannot be read.
+    """
+    try:
+        _insist_on_names(model, version)
+        with opened(store, model, version) as folder:
+            content = _read_manifest(folder, None)
+        return manifest.parse(content).digest, hashlib.sha256(content).hexdigest()
+    except (_Refusal, BadManifest, FileRefused) as reason:
+        raise ModelRefused(model, version, str(reason)) from reason
+
+
+def load(store: Path, model: str, version: str, digest: str | None, terms: Terms = _PLAIN) -> Model:
     """
     Load one version, or refuse it. What is returned has reproduced its golden answers in this process.
 
-    `digest` is the registered SHA-256; None, before registration, believes the manifest's own.
+    `digest` is the registered SHA-256 of its pickle; None, before registration, believes the manifest's.
     Changes process-wide warning filters meanwhile: call it from one thread.
 
     Raises:
@@ -64,14 +98,18 @@ def load(store: Path, model: str, version: str, digest: str | None) -> Model:
     """
     try:
         _insist_on_names(model, version)
-        manifest = read(store / model / version / "manifest.json")
-        _insist_on_identity(manifest, model, version)
-        _insist_on_libraries(manifest.libraries)
-        blob = _read_pickle(store / model / version / "model.pkl", manifest, digest)
-        loaded = Model(manifest, artefact.load(blob, manifest.globals))
-        _insist_on_estimator(manifest, loaded.estimator)
+        with opened(store, model, version) as folder:
+            content = _read_manifest(folder, terms.manifest)
+            claims = manifest.parse(content)
+            _insist_on_identity(claims, model, version)
+            if terms.publishers:
+                _insist_on_signature(folder, claims, content, terms.publishers)
+            _insist_on_libraries(claims.libraries)
+            blob = _read_pickle(folder, claims, digest, terms.largest_bytes)
+        loaded = Model(claims, artefact.load(blob, claims.globals))
+        _insist_on_estimator(claims, loaded.estimator)
         _insist_on_golden(loaded)
-    except (_Refusal, BadManifest, FileRefused, artefact.PickleRefused) as reason:
+    except (_Refusal, BadManifest, FileRefused, signing.SignatureRefused, artefact.PickleRefused) as reason:
         raise ModelRefused(model, version, str(reason)) from reason
     return loaded
 
@@ -87,10 +125,29 @@ def _insist_on_names(model: str, version: str) -> None:
         raise _Refusal("a name or version is lower-case letters, digits, '.', '_' and '-', the first no sign")
 
 
-def _insist_on_identity(manifest: Manifest, model: str, version: str) -> None:
-    if (manifest.model, manifest.version) != (model, version):
+def _read_manifest(folder: int, digest: str | None) -> bytes:
+    content = read_once(Path("manifest.json"), at_most=manifest.LARGEST_BYTES, folder=folder)
+    manifest.insist_on_digest(content, digest)
+    return content
+
+
+def _insist_on_signature(
+    folder: int, claims: Manifest, content: bytes, publishers: tuple[bytes, ...]
+) -> None:
+    statement = signing.Statement(
+        model=claims.model,
+        version=claims.version,
+        pickle=claims.digest,
+        manifest=hashlib.sha256(content).hexdigest(),
+    )
+    envelope = read_once(Path(signing.FILE), at_most=signing.LARGEST_BYTES, folder=folder)
+    signing.insist(envelope, statement, publishers)
+
+
+def _insist_on_identity(claims: Manifest, model: str, version: str) -> None:
+    if (claims.model, claims.version) != (model, version):
         raise _Refusal(
-            f"its manifest is of model {manifest.model!r} version {manifest.version!r}; restore the right folder"
+            f"its manifest is of model {claims.model!r} version {claims.version!r}; restore the right folder"
         )
 
 
@@ -133,32 +190,33 @@ def process() -> dict[str, str]:
     }
 
 
-def _read_pickle(path: Path, manifest: Manifest, digest: str | None) -> bytes:
-    if manifest.size_bytes > LARGEST_BYTES:
+def _read_pickle(folder: int, claims: Manifest, digest: str | None, largest_bytes: int) -> bytes:
+    if claims.size_bytes > largest_bytes:
         raise _Refusal(
-            f"its manifest announces {manifest.size_bytes} bytes, at most {LARGEST_BYTES} are loaded"
+            f"its manifest announces {claims.size_bytes} bytes, at most {largest_bytes} are loaded; "
+            "train a smaller one, or raise ONRECORD_LARGEST_ARTEFACT_BYTES"
         )
-    blob = read_once(path, at_most=manifest.size_bytes)
+    blob = read_once(Path("model.pkl"), at_most=claims.size_bytes, folder=folder)
     came = hashlib.sha256(blob).hexdigest()
     if digest is not None and not hmac.compare_digest(came, digest):
         raise _Refusal(
             f"model.pkl has the digest {came}, registered is {digest}; restore the registered file"
         )
-    if not hmac.compare_digest(came, manifest.digest):
+    if not hmac.compare_digest(came, claims.digest):
         raise _Refusal(
-            f"model.pkl has the digest {came}, its manifest says {manifest.digest}; restore the pair"
+            f"model.pkl has the digest {came}, its manifest says {claims.digest}; restore the pair"
         )
     return blob
 
 
-def _insist_on_estimator(manifest: Manifest, estimator: Any) -> None:
+def _insist_on_estimator(claims: Manifest, estimator: Any) -> None:
     came = qualified_name(estimator)
-    if came != manifest.estimator:
+    if came != claims.estimator:
         raise _Refusal(
-            f"its manifest announces a {manifest.estimator}, model.pkl holds a {came}; restore the pair"
+            f"its manifest announces a {claims.estimator}, model.pkl holds a {came}; restore the pair"
         )
     labels = [str(label) for label in getattr(estimator, "classes_", ())]
-    if labels != list(manifest.target.labels or ()):
+    if labels != list(claims.target.labels or ()):
         raise _Refusal(
             "the labels of its manifest are not the estimator's classes_ in their order; retrain it"
         )
@@ -174,9 +232,7 @@ def _insist_on_golden(model: Model) -> None:
     try:
         predictions = model.predict(model.check(golden.instances))
     except (BadFeatures, PredictionFailed) as error:
-        raise _Refusal(
-            f"it cannot answer its golden instances ({type(error).__name__}); retrain it"
-        ) from error
+        raise _Refusal(f"it cannot answer its golden instances ({error}); retrain it") from error
     answers = [answer(prediction, model.manifest.target) for prediction in predictions]
     if len(answers) != len(golden.outputs):
         raise _Refusal(

@@ -16,9 +16,9 @@ from typing import Any
 
 import orjson
 
-from models import registry
+from models import registry, signing
 from models.model import BadFeatures, Model, PredictionFailed, answer
-from models.registry import ModelRefused
+from models.registry import ModelRefused, Terms
 
 NICENESS = 10  # live predictions first
 
@@ -51,12 +51,21 @@ def replayed(question: Mapping[str, Any], body: bytes) -> dict[str, Any]:
         return {"is": "libraries", "differing": differing}
     store, model, version = Path(question["store"]), question["model"], question["version"]
     try:
-        loaded = registry.load(store, model, version, question["digest"])
+        loaded = registry.load(store, model, version, question["digest"], _terms(question))
     except ModelRefused as refused:
         return {"is": "artefact", "reason": refused.reason}
     libraries = {name: registry.installed(name) for name in loaded.manifest.libraries}
     environment = {"runtime": "pickle", "libraries": libraries, "process": registry.process()}
     return answered(loaded, body) | {"environment": environment}
+
+
+def _terms(question: Mapping[str, Any]) -> Terms:
+    path = question["publishers"]
+    return Terms(
+        manifest=question["manifest"],
+        publishers=() if path is None else signing.publishers(Path(path)),
+        largest_bytes=question["largest_bytes"],
+    )
 
 
 def main() -> None:

@@ -13,6 +13,7 @@ from api.engine.loading import Loading
 from api.engine.plans import Change, Done, Sources
 from api.engine.roster import Table
 from db.ledger import Ledger
+from tests.engines import settings_of
 from tests.ledgers import NOON_US
 
 ACTOR = {"client_id": "admin-a"}
@@ -21,7 +22,9 @@ ACTOR = {"client_id": "admin-a"}
 def change(ledger: Ledger, reader: Engine, name: str, args: Mapping[str, Any], now_us: int) -> Done:
     """Plan a change and make it."""
     asked = Change(name=name, args=args, actor=ACTOR, now_us=now_us)
-    sources = Sources(table=Table(), loading=Loading(Path("none")), reader=reader, hold_key=ledger.hold_key)
+    sources = Sources(
+        table=Table(), loading=Loading(settings_of(Path("none"))), reader=reader, hold_key=ledger.hold_key
+    )
     return changes.perform(ledger, asked, changes.plan(asked, sources))
 
 

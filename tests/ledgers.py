@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from db import heads, migrate
+from db import heads, migrate, versions
 from db.engine import open_pen
 from db.ledger import Ledger
 from db.notes import Signer
@@ -118,4 +118,13 @@ def _rows(rows: Sequence[tuple[str | None, str | None, float]]) -> tuple[Predict
     return tuple(
         PredictionRow(position=at, reference=reference, label=label, score=score)
         for at, (reference, label, score) in enumerate(rows)
+    )
+
+
+def registered(
+    version: str, digest: str, at_us: int, manifest: str | None = "cc" * 32
+) -> versions.Registered:
+    """Describe a version of income to be registered."""
+    return versions.Registered(
+        model="income", version=version, digest=digest, registered_at_us=at_us, manifest=manifest
     )

@@ -27,7 +27,7 @@ from db.records import Kind, Record, new_id
 from db.tree import Frontier, Growth, leaf_hash
 from tests import changing
 from tests.changing import GONE
-from tests.ledgers import NOON_US, SEAL, fresh, predicted
+from tests.ledgers import NOON_US, SEAL, fresh, predicted, registered
 from tests.postgres import name_of, plain
 
 KEY: VerifierKey = SEAL.signer.key()
@@ -237,12 +237,12 @@ def _changes() -> list[tuple[Record, Callable[[Connection], None]]]:
             lambda connection: clients.rotate(connection, client.client_id, "other", NOON_US + 1),
         ),
         (
-            _change(Kind.MODEL, 2, "model.register", one | {"digest": "aa" * 32}),
-            lambda connection: versions.register(connection, "income", "1", "aa" * 32, NOON_US + 2),
+            _change(Kind.MODEL, 2, "model.register", one | {"digest": "aa" * 32, "manifest": "cc" * 32}),
+            lambda connection: versions.register(connection, registered("1", "aa" * 32, NOON_US + 2)),
         ),
         (
-            _change(Kind.MODEL, 3, "model.register", two | {"digest": "bb" * 32}),
-            lambda connection: versions.register(connection, "income", "2", "bb" * 32, NOON_US + 3),
+            _change(Kind.MODEL, 3, "model.register", two | {"digest": "bb" * 32, "manifest": "cc" * 32}),
+            lambda connection: versions.register(connection, registered("2", "bb" * 32, NOON_US + 3)),
         ),
         (
             _change(Kind.MODEL, 4, "model.promote", alias | {"version": "1", "previous": None}),

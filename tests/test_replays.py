@@ -128,6 +128,21 @@ def test_a_changed_artefact_is_refused_by_its_digest(service: Service, admin: Ca
     assert admin.replay(record).json()["verdict"] == "identical"
 
 
+def test_a_changed_manifest_is_refused_by_its_digest(service: Service, admin: Caller) -> None:
+    """A replay believes only the manifest that was registered: who relabels the answers relabels no replay."""
+    record = admin.predict("income", *golden_instances("income", 1)).json()["record"]
+    file = store_of(service) / "income" / "1" / "manifest.json"
+    whole = file.read_bytes()
+    file.write_bytes(whole + b" ")
+    try:
+        refused = admin.replay(record)
+    finally:
+        file.write_bytes(whole)
+
+    assert (refused.status_code, refused.json()["type"]) == (409, "/problems/artefact-refused")
+    assert f"registered is {hashlib.sha256(whole).hexdigest()}" in refused.json()["detail"]
+
+
 def test_an_artefact_that_is_gone_is_refused(service: Service, admin: Caller) -> None:
     """Without the file there is nothing to replay with: 409 names the digest that is looked for."""
     answer = admin.predict("credit", *golden_instances("credit", 1)).json()

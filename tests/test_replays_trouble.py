@@ -114,6 +114,9 @@ def test_a_replay_ends_by_itself_when_nobody_waits_any_more(tmp_path: Path) -> N
         "model": "housing",
         "version": "9",
         "digest": endless_version(tmp_path, "9"),
+        "manifest": None,
+        "publishers": None,
+        "largest_bytes": 256_000_000,
     }
     question = json.dumps({**about, "libraries": {}, "seconds": 2}).encode()
 

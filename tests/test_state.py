@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from sqlalchemy import Connection, Engine, text
 
 from db import clients, standing, versions
+from db.auditing_state import State
 from db.clients import BadClient, Client, ClientNotFound
 from db.engine import open_reader, reading
 from db.ledger import Ledger
-from db.versions import Alias, AliasNotFound, Registered, VersionNotFound, VersionTaken
+from db.records import Kind
+from db.versions import Alias, AliasNotFound, VersionNotFound, VersionTaken
 from tests import auditor
-from tests.ledgers import DATABASES, changed, fresh, writing
+from tests.ledgers import DATABASES, changed, fresh, registered, writing
 
 SCOPE = frozenset({"predict", "predictions:read"})
 
@@ -143,19 +147,37 @@ class TestClients:
 class TestVersions:
     def test_a_version_means_one_artefact_for_ever(self, world: World) -> None:
         """Registering the same digest again changes nothing, another one under the same version is refused."""
-        world.change(versions.register, "income", "1", "aa", 1)
-        world.change(versions.register, "income", "1", "aa", 2)
+        world.change(versions.register, registered("1", "aa", 1))
+        world.change(versions.register, registered("1", "aa", 2))
 
         with pytest.raises(VersionTaken, match="aa"):
-            world.change(versions.register, "income", "1", "bb", 3)
-        assert versions.listing(world.reader) == [
-            Registered(model="income", version="1", digest="aa", registered_at_us=1)
-        ]
+            world.change(versions.register, registered("1", "bb", 3))
+        assert versions.listing(world.reader) == [registered("1", "aa", 1)]
+
+    def test_a_version_means_one_manifest_for_ever(self, world: World) -> None:
+        """Another manifest for the same pickle is refused; a version that has none yet is given one, once."""
+        world.change(versions.register, registered("1", "aa", 1, manifest=None))
+        world.change(versions.register, registered("1", "aa", 2))
+
+        with pytest.raises(VersionTaken, match="cc"):
+            world.change(versions.register, registered("1", "aa", 3, manifest="dd" * 32))
+        assert versions.listing(world.reader) == [registered("1", "aa", 1)]
+
+    def test_an_audit_knows_both_ways_to_a_manifest(self) -> None:
+        """A registration of an earlier release names none; the one that adds it keeps the time of the first."""
+        state = State()
+        about = {"model": "income", "version": "1", "digest": "aa"}
+        for idx, output in enumerate((about, about | {"manifest": "cc"}, about | {"manifest": "dd"})):
+            body = {"input": json.dumps({"change": "model.register"}), "output": json.dumps(output)}
+            state.apply(idx, SimpleNamespace(kind=Kind.MODEL, observed_at_us=idx + 5, **body))
+
+        assert state.rows["version"] == {("income", "1"): ["income", "1", "aa", 5, "cc"]}
+        assert state.by["version", ("income", "1")] == 1
 
     def test_an_alias_moves_and_comes_back(self, world: World) -> None:
         """Promoting remembers what was meant before; rolling back returns to it, twice is forward again."""
         for number, version in enumerate(("1", "2")):
-            world.change(versions.register, "income", version, "aa", number)
+            world.change(versions.register, registered(version, "aa", number))
             world.change(versions.promote, "income", "champion", version, number)
 
         def champion() -> Alias:
@@ -171,7 +193,7 @@ class TestVersions:
     def test_promoting_the_champion_again_keeps_the_way_back(self, world: World) -> None:
         """Promoting what is promoted does not overwrite what was before it."""
         for version in ("1", "2", "2"):
-            world.change(versions.register, "income", version, "aa", 1)
+            world.change(versions.register, registered(version, "aa", 1))
             world.change(versions.promote, "income", "champion", version, 1)
 
         assert versions.aliases(world.reader)[0].previous == "1"
@@ -182,7 +204,7 @@ class TestVersions:
             world.change(versions.promote, "income", "champion", "9", 1)
         with pytest.raises(AliasNotFound):
             world.change(versions.rollback, "income", "champion", 1)
-        world.change(versions.register, "income", "1", "aa", 1)
+        world.change(versions.register, registered("1", "aa", 1))
         world.change(versions.promote, "income", "champion", "1", 1)
         with pytest.raises(AliasNotFound):
             world.change(versions.rollback, "income", "champion", 1)

@@ -56,16 +56,26 @@ def _make_folders(settings: Settings) -> Iterator[str]:
 
 
 def _register(settings: Settings) -> Iterator[str]:
-    store = Loading(settings.store).listing()
+    loading = Loading(settings)
+    try:
+        yield from _register_all(settings, loading)
+    finally:
+        loading.rest()
+
+
+def _register_all(settings: Settings, loading: Loading) -> Iterator[str]:
+    store = loading.listing()
     table = _table(settings)
     for model, version in store:
-        if (model, version) not in table.versions:
-            submit(settings, "model.register", {"model": model, "version": version})
+        known = table.versions.get((model, version))
+        if known is None or known.manifest is None:
+            submit(settings, "model.register", {"model": model, "version": version}, loading)
             yield f"registered version {version} of {model}"
     # The listing ends with the newest version of each model.
     for model, version in dict(store).items():
         if (model, CHAMPION) not in table.aliases:
-            submit(settings, "model.promote", {"model": model, "version": version, "alias": CHAMPION})
+            promotion = {"model": model, "version": version, "alias": CHAMPION}
+            submit(settings, "model.promote", promotion, loading)
             yield f"promoted version {version} of {model} to {CHAMPION}"
 
 

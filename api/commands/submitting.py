@@ -26,11 +26,16 @@ from db.records import fields
 
 COMMAND_LINE = "command-line"
 WITHIN_S = 10.0
+ANSWER_S = 120.0  # trying a version out takes two seconds, on a busy machine many times that
 PAUSE_S = 0.1
 
 
-def submit(settings: Settings, name: str, args: Mapping[str, Any]) -> dict[str, Any]:
+def submit(
+    settings: Settings, name: str, args: Mapping[str, Any], loading: Loading | None = None
+) -> dict[str, Any]:
     """Make one change, durable and recorded, whether the service runs or not; return what it answers.
+
+    Who makes several that try versions out gives its own `loading`, and lets it rest at the end.
 
     Raises:
         ChangeRefused: it cannot be made.
@@ -40,7 +45,7 @@ def submit(settings: Settings, name: str, args: Mapping[str, Any]) -> dict[str, 
     while True:
         try:
             with pen.held(settings.var):
-                return _by_hand(settings, name, args)
+                return _by_hand(settings, name, args, loading)
         except pen.PenTaken:
             try:
                 return _through_engine(settings, name, args)
@@ -65,16 +70,21 @@ def reapply(settings: Settings) -> Iterator[str]:
             reason = f"erased before, by record {each.erasure}, and restored"
             args: dict[str, Any] = {"ground": each.ground, "reason": reason, "fields": list(fields(bits))}
             args["select"] = {"records": list(map(str, ids))}
-            done = _perform(settings, ledger, reader, "erasure.add", args)
+            done = _perform(Loading(settings), ledger, reader, "erasure.add", args)
             yield f"erased {done.result['records']} records again, by record {done.record}"
         ledger.note()
         ledger.scrub()
         journal.keep(reader)
 
 
-def _by_hand(settings: Settings, name: str, args: Mapping[str, Any]) -> dict[str, Any]:
+def _by_hand(settings: Settings, name: str, args: Mapping[str, Any], given: Loading | None) -> dict[str, Any]:
+    loading = given or Loading(settings)
     with _reading(settings) as reader, opened(settings) as ledger:
-        done = _perform(settings, ledger, reader, name, args)
+        try:
+            done = _perform(loading, ledger, reader, name, args)
+        finally:
+            if given is None:
+                loading.rest()
         ledger.note()
         if name == "erasure.add" and done.record is not None:
             ledger.scrub()
@@ -92,10 +102,10 @@ def _reading(settings: Settings) -> Iterator[Any]:
         reader.dispose()
 
 
-def _perform(settings: Settings, ledger: Ledger, reader: Any, name: str, args: Mapping[str, Any]) -> Done:
+def _perform(loading: Loading, ledger: Ledger, reader: Any, name: str, args: Mapping[str, Any]) -> Done:
     sources = Sources(
         table=Roster(reader).read(),
-        loading=Loading(settings.store),
+        loading=loading,
         reader=reader,
         hold_key=ledger.hold_key,
     )
@@ -105,7 +115,7 @@ def _perform(settings: Settings, ledger: Ledger, reader: Any, name: str, args: M
 
 def _through_engine(settings: Settings, name: str, args: Mapping[str, Any]) -> dict[str, Any]:
     head = {"do": "change", "name": name, "args": dict(args), "actor": actor()}
-    answer = asking.ask(settings.engine_socket, head, within_s=WITHIN_S)
+    answer = asking.ask(settings.engine_socket, head, within_s=ANSWER_S)
     content: dict[str, Any] = orjson.loads(answer.body)
     if answer.head["status"] != 200:
         raise ChangeRefused(content["type"].rpartition("/")[2], content["detail"])

@@ -55,7 +55,7 @@ class Engine:
     def __init__(self, settings: Settings, ledger: Ledger, roster: Roster, clock: Callable[[], int]) -> None:
         self._settings, self._ledger, self._roster, self._clock = settings, ledger, roster, clock
         self._desk = Desk(most_requests=settings.queue_requests, most_bytes=settings.queue_bytes)
-        self._loading = Loading(settings.store)
+        self._loading = Loading(settings)
         self._committer = Committer(ledger, self._desk)
         self._witnesses = Witnesses(settings, ledger, self._committer)
         self._lanes = Lanes(
@@ -205,6 +205,7 @@ class Engine:
         try:
             done = await self._perform(frame.head)
         except ChangeRefused as refused:
+            log.warning("change-refused", change=frame.head.get("name"), reason=refused.detail)
             head, body = desk.refusal(refused.slug, refused.detail)
         except (LedgerForked, LedgerUnavailable, StorageUnavailable) as unavailable:
             log.warning("change-not-made", reason=str(unavailable))
@@ -222,8 +223,11 @@ class Engine:
 
     async def _perform(self, head: dict[str, Any]) -> Done:
         change = Change(name=head["name"], args=head["args"], actor=head["actor"], now_us=self._clock())
-        # Planning may load a model or read a long way; that must not keep the ledger's thread.
-        plan = await asyncio.to_thread(self._plan, change)
+        # Planning may try a version out or read a long way; that must not keep the ledger's thread.
+        try:
+            plan = await asyncio.to_thread(self._plan, change)
+        finally:
+            await asyncio.to_thread(self._loading.rest)
         done = await self._committer.with_pen(lambda ledger: changes.perform(ledger, change, plan))
         await self._lanes.refresh()
         if plan.kind == Kind.ERASURE and done.record is not None:

@@ -98,7 +98,8 @@ class Lanes:
     def _lane(self, found: Registered) -> Lane:
         name = (found.model, found.version)
         if name not in self._lanes:
-            lane = self._open_lane(lambda: self._loading.load(*name, found.digest))
+            # Looked up anew for every attempt: a version that was refused may have been registered again.
+            lane = self._open_lane(lambda: self._loading.load(self._roster.table.versions[name]))
             self._lanes[name] = lane
             self._spawn(lane.run())
         return self._lanes[name]

@@ -1,4 +1,8 @@
-"""The store as this service sees it: versions are loaded under their registered digest, one at a time."""
+"""The store as this service sees it: versions are loaded as they were registered, one at a time.
+
+What has not been registered or promoted yet is tried out in a process of its own first, so that no artefact can
+take down the one that answers.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +10,13 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from api.settings import Settings, bare_environment
+
 if TYPE_CHECKING:
+    from db.versions import Registered
     from models.model import Model
+    from models.proving import Prover
+    from models.registry import Terms
 
 
 class NoArtefact(Exception):
@@ -15,19 +24,55 @@ class NoArtefact(Exception):
 
 
 class Loading:
-    """Reads from the store; safe from any thread. A command that loads nothing never imports scikit-learn."""
+    """Reads from the store; safe from any thread. A command that loads nothing never imports scikit-learn.
 
-    def __init__(self, store: Path) -> None:
-        self._store = store
+    Raises PublishersRefused where versions must be signed and the keys of those who may cannot be read.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._store, self._largest_bytes = settings.store, settings.largest_artefact_bytes
+        self._publishers = () if settings.publishers is None else _publishers(settings.publishers)
         # Loading turns warnings into errors for the whole process while it lasts: two at once would undo that.
         self._one_at_a_time = threading.Lock()
+        self._prover: Prover | None = None
+        self._one_proof_at_a_time = threading.Lock()
 
-    def load(self, model: str, version: str, digest: str) -> Model:
-        """Load a version whose bytes have this digest, proved by its golden answers; raises ModelRefused."""
+    def load(self, found: Registered) -> Model:
+        """Load a version whose files are those registered, proved by its golden answers; raises ModelRefused."""
         from models import registry
 
+        if found.manifest is None:
+            raise registry.ModelRefused(
+                found.model,
+                found.version,
+                "it was registered before manifests were; register it again: "
+                f"python -m api model register {found.model} {found.version}",
+            )
         with self._one_at_a_time:
-            return registry.load(self._store, model, version, digest)
+            return registry.load(
+                self._store, found.model, found.version, found.digest, self._terms(found.manifest)
+            )
+
+    def prove(self, found: Registered) -> None:
+        """See in another process that a version loads, and keep that process for the next; raises ModelRefused."""
+        from models import proving
+
+        question = proving.Question(
+            store=self._store,
+            model=found.model,
+            version=found.version,
+            digest=found.digest,
+            terms=self._terms(found.manifest),
+        )
+        with self._one_proof_at_a_time:
+            self._prover = self._prover or proving.Prover(bare_environment())
+            self._prover.prove(question)
+
+    def rest(self) -> None:
+        """End the process that versions are tried out in, once nothing more is to be proved for now."""
+        with self._one_proof_at_a_time:
+            if self._prover is not None:
+                self._prover.end()
 
     def listing(self) -> list[tuple[str, str]]:
         """Name the (model, version) folders of the store, oldest version of each model first."""
@@ -35,21 +80,32 @@ class Loading:
 
         return sorted(registry.listing(self._store), key=lambda each: (each[0], _order(each[1])))
 
-    def digest(self, model: str, version: str) -> str:
-        """Read the digest that a version's manifest claims.
+    def digests(self, model: str, version: str) -> tuple[str, str]:
+        """Read the digest that a version's manifest claims for its pickle, and the manifest's own.
 
         Raises:
             NoArtefact: the store does not hold it, or its manifest is broken.
         """
-        from models import manifest
+        from models import registry
 
         # Asked of the listing, so that a name can never become a path outside the store.
         if (model, version) not in self.listing():
             raise NoArtefact(f"the store has no version {version} of {model}")
         try:
-            return manifest.read(self._store / model / version / "manifest.json").digest
-        except manifest.BadManifest as refused:
-            raise NoArtefact(f"version {version} of {model}: {refused}") from refused
+            return registry.claimed(self._store, model, version)
+        except registry.ModelRefused as refused:
+            raise NoArtefact(f"version {version} of {model}: {refused.reason}") from refused
+
+    def _terms(self, manifest: str | None) -> Terms:
+        from models.registry import Terms
+
+        return Terms(manifest=manifest, publishers=self._publishers, largest_bytes=self._largest_bytes)
+
+
+def _publishers(path: Path) -> tuple[bytes, ...]:
+    from models import signing
+
+    return signing.publishers(path)
 
 
 def _order(version: str) -> tuple[int, str]:

@@ -70,3 +70,11 @@ class Done:
     record: str | None
     result: dict[str, Any]
     receipt: str | None = None
+
+
+def text_of(change: Change, name: str, default: str | None = None) -> str:
+    """Read a text of what a change was asked with; raises ChangeRefused where it is none."""
+    value = change.args.get(name, default)
+    if not isinstance(value, str) or not value:
+        raise ChangeRefused("validation", f"{change.name} needs {name}, a text")
+    return value

@@ -146,12 +146,15 @@ class Replays:
         return original
 
     async def _ask(self, original: Original, libraries: Mapping[str, str]) -> dict[str, Any]:
-        deadline_s = self._settings.replay_deadline_s
+        settings, deadline_s = self._settings, self._settings.replay_deadline_s
         question = {
-            "store": str(self._settings.store.resolve()),
+            "store": str(settings.store.resolve()),
             "model": original.model,
             "version": original.version,
             "digest": original.digest.hex(),
+            "manifest": original.manifest,
+            "publishers": None if settings.publishers is None else str(settings.publishers.resolve()),
+            "largest_bytes": settings.largest_artefact_bytes,
             "libraries": libraries,
             "seconds": deadline_s + 1,
         }
