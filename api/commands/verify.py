@@ -181,8 +181,9 @@ def _progress() -> Iterator[Progress]:
     from rich.console import Console
     from rich.progress import Progress as Bar
 
-    # On stderr, so that a pipe gets the verdict alone; rich draws nothing where that is no terminal.
-    with Bar(console=Console(stderr=True), transient=True) as bar:
+    # On stderr, so that a pipe gets the verdict alone; where that is no terminal, nothing is drawn, not even a line's end.
+    console = Console(stderr=True)
+    with Bar(console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("records", total=None)
         yield lambda done, size: bar.update(task, completed=done, total=size)
 
