@@ -181,7 +181,7 @@ def _progress() -> Iterator[Progress]:
     from rich.console import Console
     from rich.progress import Progress as Bar
 
-    # On stderr, so that a pipe gets the verdict alone; where that is no terminal, nothing is drawn, not even a line's end.
+    # On stderr, so that a pipe gets the verdict alone; where that is no terminal, not even a line's end is drawn.
     console = Console(stderr=True)
     with Bar(console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("records", total=None)
