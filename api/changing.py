@@ -18,11 +18,17 @@ class Changing:
     line: Line
     root_path: str
 
-    async def ask(self, name: str, args: Mapping[str, Any], caller: Claims) -> Answer:
-        """Make one change: 201 with its record and receipt, 200 where nothing had to change, or a problem."""
+    async def ask(
+        self, name: str, args: Mapping[str, Any], caller: Claims, key: Mapping[str, Any] | None = None
+    ) -> Answer:
+        """Make one change: 201 with its record and receipt, 200 where nothing had to change, or a problem.
+
+        `key` is what `keyed` says of the request.
+        """
         actor = {"client_id": caller.client_id, "jti": caller.jti}
+        asked = {"do": "change", "name": name, "args": dict(args), "actor": actor, **(key or {})}
         try:
-            frame = await self.line.ask({"do": "change", "name": name, "args": dict(args), "actor": actor})
+            frame = await self.line.ask(asked)
         except EngineUnavailable as lost:
             raise unavailable() from lost
         head = frame.head
@@ -33,4 +39,5 @@ class Changing:
         if head["record"] is None:
             return Answer(content=frame.body)
         headers = {"Location": f"{self.root_path}/v1/records/{head['record']}", HEADER: head["receipt"]}
+        headers |= head["headers"]
         return Answer(status=201, content=frame.body, headers=headers)

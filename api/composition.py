@@ -176,6 +176,7 @@ def _operation(model: ModelContract, prefix: str) -> dict[str, Any]:
         "summary": f"Predict: {model.title}.",
         "description": f"{model.description}\n\n201 means: the answer is on record, durably, with its exact request.",
         "security": [{"token": ["predict"]}],
+        "parameters": [{"$ref": "#/components/parameters/IdempotencyKey"}],
         "requestBody": {
             "required": True,
             "content": {"application/json": {"schema": _ref(f"{prefix}Request"), "examples": examples}},
@@ -189,11 +190,13 @@ def _operation(model: ModelContract, prefix: str) -> dict[str, Any]:
                         "schema": {"type": "string", "format": "uri-reference", "example": "/v1/records/…"},
                     },
                     "OnRecord-Receipt": _RECEIPT,
+                    "Idempotent-Replayed": {"$ref": "#/components/headers/IdempotentReplayed"},
                 },
                 "content": {"application/json": {"schema": _ref(f"{prefix}Answer")}},
             },
             "404": {"$ref": "#/components/responses/NotFound"},
             "409": {"$ref": "#/components/responses/ModelRefused"},
+            "410": {"$ref": "#/components/responses/Erased"},
             "422": {"$ref": "#/components/responses/InvalidFeatures"},
         },
     }  # fmt: skip

@@ -34,6 +34,7 @@ PUBLIC = frozenset(
         "document.read",
     }
 )
+_KEYED = {"$ref": "#/components/parameters/IdempotencyKey"}
 _FORM = "application/x-www-form-urlencoded"
 
 
@@ -175,6 +176,8 @@ def _add_shared_responses(operation: dict[str, Any]) -> None:
         }
         if _FORM in body["content"]:
             del shared["406"]
+    if _KEYED in operation.get("parameters", ()):
+        shared |= {"409": "InFlight", "422": "KeyReused"}
     if operation["responses"].get("200", {}).get("headers", {}).get("ETag") and not operation.get(
         "requestBody"
     ):

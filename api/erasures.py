@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from api.calls import Answer, Call
 from api.changing import Changing
+from api.keyed import keyed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,4 +17,6 @@ class Erasures:
 
     async def create(self, call: Call) -> Answer:
         """Erase what is selected; the body of the answer is byte for byte what the record of it holds."""
-        return await self.changing.ask("erasure.add", call.body, call.caller)
+        return await self.changing.ask(
+            "erasure.add", call.body, call.caller, keyed(call, "POST /v1/erasures")
+        )

@@ -9,6 +9,7 @@ from typing import Any
 from api import times
 from api.calls import Answer, Call
 from api.changing import Changing
+from api.keyed import keyed
 from db.holds import Hold
 
 
@@ -22,11 +23,13 @@ class Holds:
 
     async def create(self, call: Call) -> Answer:
         """Begin a hold."""
-        return await self.changing.ask("hold.add", call.body, call.caller)
+        return await self.changing.ask("hold.add", call.body, call.caller, keyed(call, "POST /v1/holds"))
 
     async def lift(self, call: Call) -> Answer:
         """End a hold."""
-        return await self.changing.ask("hold.lift", {**call.body, "hold": call.path["id"]}, call.caller)
+        hold = call.path["id"]
+        key = keyed(call, f"POST /v1/holds/{hold}/lift")
+        return await self.changing.ask("hold.lift", {**call.body, "hold": hold}, call.caller, key)
 
     def search(self, _call: Call) -> Answer:
         """List every hold, ended ones too."""

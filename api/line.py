@@ -118,14 +118,17 @@ def unavailable(record: str | None = None) -> RequestRefused:
     return RequestRefused("engine-unavailable", detail, Retry_After=_RETRY_S)
 
 
-def recorded(frame: wire.Frame, address: str) -> Answer:
-    """Turn what the engine answered into what the caller gets: a record's exact bytes with its proof, or a problem."""
+def recorded(frame: wire.Frame, root_path: str) -> Answer:
+    """Turn what the engine answered into what the caller gets: a record's exact bytes with its proof, or a problem.
+
+    The record is the engine's to name: a request that was sent again is answered with the record of the first.
+    """
     status, headers = frame.head["status"], dict(frame.head.get("headers") or {})
     if status >= 400:
         return Answer(
             status=status, content=frame.body, media_type="application/problem+json", headers=headers
         )
-    headers["Location"] = address
+    headers["Location"] = f"{root_path}/v1/records/{frame.head['record']}"
     if "receipt" in frame.head:
         headers[HEADER] = frame.head["receipt"]
     return Answer(status=status, content=frame.body, headers=headers)

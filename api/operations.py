@@ -75,6 +75,7 @@ class Checked:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path, query = self._parameters.read(scope.get("path_params", {}), scope["query_string"])
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        self._parameters.check(headers)
         raw, body = b"", None
         if self._media is not None:
             self._check_headers(headers)

@@ -73,6 +73,7 @@ class Parameters:
         read = [_parameter(each, components) for each in declared]
         self._path = [each for each in read if each.place == "path"]
         self._query = {each.name: each for each in read if each.place == "query"}
+        self._headers = {each.name.lower(): each for each in read if each.place == "header"}
         self._required = [name for name, each in self._query.items() if each.is_required]
 
     def read(self, path: Mapping[str, str], query: bytes) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -91,6 +92,19 @@ class Parameters:
         if errors:
             raise validation(errors)
         return in_path, in_query
+
+    def check(self, headers: Mapping[str, str]) -> None:
+        """Hold the headers that are declared against the contract; handlers read them as they came.
+
+        Raises:
+            RequestRefused: `validation`, naming every wrong one.
+        """
+        errors: list[dict[str, str]] = []
+        for name, parameter in self._headers.items():
+            if name in headers:
+                _take(parameter, headers[name], {}, errors)
+        if errors:
+            raise validation(errors)
 
     def _read_query(self, query: bytes, errors: list[dict[str, str]]) -> dict[str, Any]:
         found: dict[str, Any] = {}

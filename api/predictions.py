@@ -14,6 +14,7 @@ import orjson
 
 from api import cursors, times
 from api.calls import JSON, Answer, Call, Claims
+from api.keyed import keyed
 from api.line import EngineUnavailable, Line, recorded, unavailable
 from api.problems import RequestRefused
 from db.lookups import Filter, FoundPrediction, Lookups, Position
@@ -59,12 +60,13 @@ class Predictions:
             "version": call.body.get("version"),
             "alias": call.body.get("alias"),
             "received_at_us": received_at_us,
+            **keyed(call, f"POST /v1/models/{model}/predictions"),
         }
         try:
             frame = await self.line.ask(head, call.raw)
         except EngineUnavailable as lost:
             raise unavailable(record) from lost
-        return recorded(frame, f"{self.root_path}/v1/records/{record}")
+        return recorded(frame, self.root_path)
 
     def search(self, call: Call) -> Answer:
         """Answer one page as JSON, or everything that matches as a stream of lines."""

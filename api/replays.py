@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from api.calls import Answer, Call
+from api.keyed import keyed
 from api.line import EngineUnavailable, Line, recorded, unavailable
 from db.records import new_id
 
@@ -32,9 +33,10 @@ class Replays:
             "of": of,
             "position": int(position) if position else None,
             "received_at_us": received_at_us,
+            **keyed(call, f"POST /v1/predictions/{call.path['id']}/replay"),
         }
         try:
             frame = await self.line.ask(head, within_s=self.within_s)
         except EngineUnavailable as lost:
             raise unavailable(record) from lost
-        return recorded(frame, f"{self.root_path}/v1/records/{record}")
+        return recorded(frame, self.root_path)

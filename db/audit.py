@@ -7,7 +7,7 @@ pure files are shared with the writer, and no column, tile, frontier or root is 
 Compared: the order and number of records; every leaf with its columns, its payload and the rows of lookups; the root
 with the head, every stored note and every anchor; the head's mac, where its key is given; all tiles; what is gone with
 the records of erasures; clients, versions, aliases and holds with the recorded changes (db/auditing_state.py says what
-no record knows).
+no record knows); the keys of requests with their records.
 
 auditing_pool.py    ranges of records, given to several processes
 auditing_ranges.py  one range: what is asked of each record by itself
@@ -26,7 +26,7 @@ from heapq import merge
 
 from sqlalchemy import Connection, Engine, text
 
-from db import auditing_erasures, auditing_witnesses
+from db import auditing_erasures, auditing_keys, auditing_witnesses
 from db import auditing_head as head
 from db import auditing_pool as pool
 from db.auditing import Anchor, Cause, Findings, Tally, Verdict
@@ -124,6 +124,8 @@ class _Audit:
         if mac_key is not None and not head.is_sealed(heads, mac_key):
             self._findings.add(None, Cause.HEAD, "its mac was not made with the key of this ledger")
         self._state.compare(self._connection, self._findings)
+        for idx, detail in auditing_keys.differences(self._connection, size):
+            self._findings.add(idx, Cause.STATE, detail)
         return self._verdict(key, tree.frontier, size, is_mac_checked=mac_key is not None)
 
     def _meet(self, seen: Examined, tree: Regrown) -> None:

@@ -26,7 +26,7 @@ class Cause(StrEnum):
     ERASURE = "erasure"  # what is gone is not what the record of its erasure says, or is still there
     WITNESS = "witness"  # a stored cosignature is not what its witness made
     EPOCH = "epoch"  # how an epoch was begun contradicts itself or the head
-    STATE = "state"  # clients, versions, aliases and holds are not what the recorded changes made them
+    STATE = "state"  # clients, versions, aliases, holds or keys of requests are not what records made them
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import RowMapping
+from sqlalchemy import Connection, RowMapping
 
 from db.records import SECRET_BYTES, Record, leaf, salted_leaf, salts
 from db.rows import CONTENT
+
+Apply = Callable[[Connection], None]
+Then = Callable[[Connection, int], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """What happens to current state in the transaction of a record: before it is stored, and after."""
+
+    apply: Apply | None = None
+    then: Then | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,15 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from typing import TypeVar
 from uuid import UUID
 
 from sqlalchemy import Connection, Engine, select
 from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
 
-from db import cosignatures, heads, holds, receipts, tiles
+from db import cosignatures, heads, holds, idempotency, receipts, tiles
 from db.engine import DEADLINE_S, StorageRefused, harden, reason, scrub
-from db.groups import Group, group_of, is_same
+from db.groups import Apply, Change, Group, Then, group_of, is_same
+from db.idempotency import Stored
 from db.notes import VerifierKey
 from db.records import Appended, Receipt, Record, salts
 from db.rows import Rows
@@ -21,8 +22,7 @@ from db.sealing import Head, LedgerForked, Seal
 from db.tables import payload, record
 from db.tree import Frontier, Growth, leaf_hashes
 
-Apply = Callable[[Connection], None]
-Then = Callable[[Connection, int], None]
+Result = TypeVar("Result")
 _RETRY_S = 0.05  # between attempts to reconnect: a restarted PostgreSQL answers within seconds
 
 
@@ -51,14 +51,6 @@ class RecordRefused(Exception):
 
 class _Unsettled(Exception):
     """COMMIT was sent and its answer never came."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Change:
-    """What happens to current state in the transaction of a record: before it is stored, and after."""
-
-    apply: Apply | None = None
-    then: Then | None = None
 
 
 class Ledger:
@@ -115,8 +107,9 @@ class Ledger:
             LedgerForked: the stored head is not what it must be; nothing is promised. Do not serve.
             RecordConflict: an id is already stored with other content; nothing of this group was appended.
             RecordRefused: the database takes a record of this group for no record; nothing was appended either.
+            KeyTaken: a request with the key of one of them is on record already; nothing was appended either.
         """
-        return self._keep(records, _Change())
+        return self._keep(records, Change())
 
     def change(self, record: Record, apply: Apply, then: Then | None = None) -> Appended:
         """Let `apply` change the current state and append the record of it, both or neither.
@@ -124,7 +117,7 @@ class Ledger:
         Whatever `apply` raises is raised and nothing is changed. A record that is already stored was applied
         with it, so it is not applied again. `then` does, in the same transaction, what the stored record must precede.
         """
-        return self._keep([record], _Change(apply=apply, then=then))
+        return self._keep([record], Change(apply=apply, then=then))
 
     @property
     def hold_key(self) -> bytes:
@@ -148,13 +141,7 @@ class Ledger:
         if seen is None or seen == self._noted or self._fork is not None:
             return False
         text = self._seal.note(seen.size, seen.root())
-        try:
-            with self._connection() as connection:
-                connection.begin()
-                heads.put_note(connection, seen.size, text)
-                connection.commit()
-        except (SQLAlchemyError, StorageRefused) as error:
-            raise LedgerUnavailable(reason(error)) from error
+        self.beside(lambda connection: heads.put_note(connection, seen.size, text))
         if self._anchor is not None:
             self._anchor(text)
         self._noted = seen
@@ -162,15 +149,24 @@ class Ledger:
 
     def cosigned(self, size: int, line: bytes, witness: VerifierKey) -> None:
         """Keep the line that this witness has put under the note of this size; raises LedgerUnavailable."""
+        self.beside(lambda connection: cosignatures.put(connection, size, line, witness))
+
+    def beside(self, work: Callable[[Connection], Result]) -> Result:
+        """Write what is no record, in a transaction of its own; raises LedgerUnavailable."""
         try:
             with self._connection() as connection:
                 connection.begin()
-                cosignatures.put(connection, size, line, witness)
+                result = work(connection)
                 connection.commit()
         except (SQLAlchemyError, StorageRefused) as error:
             raise LedgerUnavailable(reason(error)) from error
+        return result
 
-    def _keep(self, records: Sequence[Record], change: _Change) -> Appended:
+    def receipt(self, connection: Connection, stored: Stored) -> Receipt:
+        """Make again the receipt that this record was given, over a reader's connection; raises LedgerForked."""
+        return idempotency.receipt(connection, self._seal, stored)
+
+    def _keep(self, records: Sequence[Record], change: Change) -> Appended:
         """Append what is not stored yet; normally that is everything, so nothing is looked up first."""
         wanted: dict[UUID, Record] = {}
         for each in records:
@@ -192,7 +188,7 @@ class Ledger:
         receipts = [done[each.id] for each in records]
         return Appended(places=[each.index for each in receipts], receipts=receipts)
 
-    def _write(self, records: Sequence[Record], change: _Change) -> dict[UUID, Receipt]:
+    def _write(self, records: Sequence[Record], change: Change) -> dict[UUID, Receipt]:
         """Write one group in one transaction; after COMMIT was sent, no error says what became of it."""
         sent = False
         group = group_of(records)
@@ -214,7 +210,7 @@ class Ledger:
         made = receipts.of_growth(self._seal, growth, group.leaves, group.salts)
         return dict(zip((each.id for each in records), made, strict=True))
 
-    def _insert(self, connection: Connection, group: Group, change: _Change) -> Growth:
+    def _insert(self, connection: Connection, group: Group, change: Change) -> Growth:
         """Insert the bulk before the lock on `head`; number the records and grow the tree under it."""
         self._rows.add_payloads(connection, group.records, group.secrets)
         head = heads.lock(connection)

@@ -64,6 +64,20 @@ class PredictionRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RequestKey:
+    """What is kept of an Idempotency-Key: keyed hashes of the key and of the request's body (db/idempotency.py)."""
+
+    hash: bytes
+    fingerprint: bytes
+    expires_at_us: int
+
+    def told(self) -> dict[str, dict[str, str | int]]:
+        """Say it as the meta of its record does."""
+        hashes = {"key": self.hash.hex(), "fingerprint": self.fingerprint.hex()}
+        return {"idempotency": {**hashes, "expires_at_us": self.expires_at_us}}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
     """One event with the exact bytes that went in and came out; never changes once it is appended."""
 
@@ -81,6 +95,7 @@ class Record:
     meta: bytes
     runtime: bytes = _NOTHING  # the digest of what computed the output: libraries, interpreter, machine
     rows: tuple[PredictionRow, ...] = ()
+    key: RequestKey | None = None  # stored with it, and told by `meta`
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, Dialect, Engine
 
+from db import idempotency
 from db.engine import inserter
 from db.records import Record
 from db.tables import payload, prediction, record
@@ -47,10 +48,15 @@ class Rows:
     def add_records(
         self, connection: Connection, places: range, records: Sequence[Record], leaves: Sequence[bytes]
     ) -> list[bytes]:
-        """Insert the records under their places; return the leaves as they were bound to the statement."""
+        """Insert the records under their places; return the leaves as they were bound to the statement.
+
+        Raises:
+            KeyTaken: a record's key has an answer already; roll back.
+        """
         ids = [self._raw_id(each.id) for each in records]
         rows = list(map(_record_row, places, ids, records, leaves))
         self._add_records(connection, rows)
+        idempotency.put(connection, places, records)
         self._add_predictions(connection, list(chain.from_iterable(map(_prediction_rows, places, records))))
         return [row[-1] for row in rows]
 

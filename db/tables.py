@@ -152,6 +152,18 @@ cosignature = Table(  # a witness's line for the note of this size
     Column("line", LargeBinary, nullable=False),
 )
 
+idempotency = Table(  # which record answered a request that came with a key; rows go when their time is over
+    "idempotency",
+    metadata,
+    Column("key", LargeBinary(32), primary_key=True),  # a keyed hash of client, operation and key
+    Column("fingerprint", LargeBinary(32), nullable=False),
+    Column("record_idx", BigInteger, nullable=False),
+    # How long the ledger was when the record had just been appended: its receipt can be made again, byte for byte.
+    Column("size", BigInteger, nullable=False),
+    Column("expires_at_us", BigInteger, nullable=False),
+    Index("idempotency_by_expiry", "expires_at_us"),
+)
+
 prediction = Table(
     "prediction",
     metadata,

@@ -15,6 +15,7 @@ from db.tree import (
     TILE_HEIGHT,
     TILE_WIDTH,
     Frontier,
+    FrontierRefused,
     Growth,
     ProofRefused,
     ReadTile,
@@ -71,6 +72,16 @@ def store(connection: Connection, growth: Growth) -> None:
             connection.execute(_REPLACE, row)
         else:
             connection.execute(_ADD, {"level": span.level, "idx": span.index, "hashes": whole})
+
+
+def frontier(connection: Connection, size: int) -> Frontier:
+    """Read what the tree was when it had `size` leaves; check_growth proves it. Raises LedgerForked."""
+    node = from_tiles(reader(connection))
+    levels = [level for level in reversed(range(size.bit_length())) if size >> level & 1]
+    try:
+        return Frontier(size=size, roots=tuple(node(level, (size >> level) - 1) for level in levels))
+    except (ProofRefused, FrontierRefused) as refused:
+        raise LedgerForked(f"the first {size} records have no tree: {refused}") from refused
 
 
 def check_growth(connection: Connection, older: Frontier, newer: Frontier) -> None:

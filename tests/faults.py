@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -208,6 +209,25 @@ def commit_without_fsync() -> None:
     sqlite._PEN = tuple((pragma, *values) for pragma, values in pragmas.items())
 
 
+def die_once(*, recorded: bool) -> None:
+    """Kill the engine at the first request with a key, before its record is made or before it is answered."""
+    from api.engine import committing
+
+    append = committing._append
+    died = Path(os.environ["ONRECORD_VAR"], "died")
+
+    def dying(ledger: Any, group: Sequence[Any]) -> Any:
+        is_time = any(each.record.key for each in group) and not died.exists()
+        if is_time and recorded:
+            append(ledger, group)
+        if is_time:
+            died.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return append(ledger, group)
+
+    committing._append = dying
+
+
 def main(mutation: str, arguments: Sequence[str]) -> None:
     """Be the mutated service; its supervisor starts its parts from here, too."""
     from api import __main__
@@ -221,6 +241,8 @@ def main(mutation: str, arguments: Sequence[str]) -> None:
 MUTATIONS: dict[str, Callable[[], None]] = {
     "answer-before-commit": answer_before_commit,
     "commit-without-fsync": commit_without_fsync,
+    "die-unrecorded": partial(die_once, recorded=False),
+    "die-unanswered": partial(die_once, recorded=True),
 }
 
 if __name__ == "__main__":

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from db import heads, migrate, versions
 from db.engine import open_pen
+from db.idempotency import request_key
 from db.ledger import Ledger
 from db.notes import Signer
 from db.records import Kind, PredictionRow, Record, new_id, prediction_id
@@ -92,6 +95,13 @@ def predicted(
         meta=json.dumps({"made_by": {"digest": bytes(32).hex()}}).encode(),
         rows=_rows(rows),
     )
+
+
+def keyed(record: Record, number: int = 1) -> Record:
+    """Give a record the key of a request."""
+    named = (record.client_id, "POST /v1/models/income/predictions", f"key-{number:016}")
+    key = request_key(bytes(32), named, sha256(record.input).digest(), record.observed_at_us)
+    return replace(record, key=key, meta=json.dumps({**json.loads(record.meta), **key.told()}).encode())
 
 
 def changed(client_id: str = "admin-a", at_us: int = NOON_US) -> Record:

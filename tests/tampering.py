@@ -27,7 +27,7 @@ from db.records import Kind, Record, new_id
 from db.tree import Frontier, Growth, leaf_hash
 from tests import changing
 from tests.changing import GONE
-from tests.ledgers import NOON_US, SEAL, fresh, predicted, registered
+from tests.ledgers import NOON_US, SEAL, fresh, keyed, predicted, registered
 from tests.postgres import name_of, plain
 
 KEY: VerifierKey = SEAL.signer.key()
@@ -200,7 +200,7 @@ def _make(url: str) -> Rigged:
             ledger.append([answered(f"r-{number}") for number in range(start, stop)])
             ledger.note()
         _let_go(ledger, url)
-        ledger.append([answered("r-last")])
+        ledger.append([keyed(answered("r-last"))])
         ledger.note()
     finally:
         pen.dispose()

@@ -149,6 +149,8 @@ class Answering:
         meta["received_at_us"] = request.received_at_us
         if request.alias is not None:
             meta["alias"] = request.alias
+        if request.key is not None:
+            meta |= request.key.told()
         record = Record(
             id=request.record,
             kind=Kind.PREDICTION,
@@ -164,6 +166,7 @@ class Answering:
             meta=self._about + orjson.dumps(meta)[1:],
             runtime=self._runtime,
             rows=rows,
+            key=request.key,
         )
         return Ready(answer=Answer(request=request, status=status, body=body), record=record)
 

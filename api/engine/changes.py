@@ -90,6 +90,7 @@ def perform(ledger: Ledger, change: Change, planned: Plan) -> Done:
 
 
 def _record(change: Change, planned: Plan) -> Record:
+    key = {} if change.key is None else change.key.told()
     return Record(
         id=planned.id or new_id(change.now_us),
         kind=planned.kind,
@@ -104,7 +105,8 @@ def _record(change: Change, planned: Plan) -> Record:
         ),
         output=orjson.dumps(planned.result),
         actor=orjson.dumps(dict(change.actor)),
-        meta=orjson.dumps({"changed_at_us": time.time_ns() // 1000}),
+        meta=orjson.dumps({"changed_at_us": time.time_ns() // 1000, **key}),
+        key=change.key,
     )
 
 

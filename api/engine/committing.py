@@ -19,6 +19,8 @@ import structlog
 from api import receipts
 from api.engine.answers import Ready
 from api.engine.desk import Answer, Desk
+from api.engine.keys import Keys
+from db.idempotency import KeyTaken
 from db.ledger import Ledger, LedgerUnavailable
 from db.sealing import LedgerForked
 
@@ -33,8 +35,8 @@ log = structlog.get_logger()
 class Committer:
     """Appends what is ready and lets it leave; lives on the event loop's thread, the ledger on its own."""
 
-    def __init__(self, ledger: Ledger, desk: Desk) -> None:
-        self._ledger, self._desk = ledger, desk
+    def __init__(self, ledger: Ledger, desk: Desk, keys: Keys) -> None:
+        self._ledger, self._desk, self._keys = ledger, desk, keys
         self._waiting: deque[Ready] = deque()
         self._wake = asyncio.Event()
         self._pen = ThreadPoolExecutor(1, thread_name_prefix="pen")
@@ -145,6 +147,9 @@ class Committer:
         except LedgerUnavailable as unavailable:
             self._report(str(unavailable))
             self._refuse(group, unavailable)
+        except KeyTaken as taken:
+            await self._commit([each for each in group if each.record.id not in taken.records])
+            await self._answer_again([each for each in group if each.record.id in taken.records])
         except Exception as raised:  # noqa: BLE001  # one record that cannot be stored must not take the others along
             await self._commit_singly(group, raised)
         else:
@@ -159,6 +164,12 @@ class Committer:
         request = group[0].answer.request
         log.error("record-not-storable", record=str(request.record), exc_info=raised)
         self._desk.refuse([request], "internal", "the request could not be recorded; nothing is given away")
+
+    async def _answer_again(self, group: list[Ready]) -> None:
+        for each in group:
+            request = each.answer.request
+            if request.key is not None:
+                self._desk.hand(request, *await self._keys.again(request.key))
 
     def _refuse(self, group: list[Ready], unavailable: LedgerUnavailable) -> None:
         for each in group:

@@ -8,12 +8,13 @@ model that hangs keeps neither its callers nor the room of others.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
 from api import problems, wire
+from db.records import RequestKey
 
 RETRY = {"Retry-After": "1"}
 
@@ -35,6 +36,8 @@ class Request:
     deadline: float
     body: bytes
     stage: str = "queue"
+    key: RequestKey | None = None
+    left: Callable[[], None] | None = None  # called when it is answered
 
 
 @dataclass(slots=True, frozen=True, kw_only=True)
@@ -84,6 +87,11 @@ class Desk:
         for door, parts in frames.items():
             write(door, b"".join(parts))
 
+    def hand(self, request: Request, head: dict[str, Any], body: bytes) -> None:
+        """Write an answer that is on record already."""
+        if self._leave(request):
+            write(request.door, wire.encode(request.number, head, body))
+
     def refuse(self, requests: Iterable[Request], slug: str, detail: str, **extra: Any) -> None:
         """Answer a problem that is on no record, because nothing was predicted or nothing can be recorded."""
         for request in requests:
@@ -110,13 +118,20 @@ class Desk:
             return False
         del self._inside[request]
         self._bytes -= len(request.body)
+        _let_go(request)
         return True
 
 
 def turn_away(request: Request, slug: str, detail: str, **extra: Any) -> None:
     """Answer a problem that is on no record to a request that is not inside."""
+    _let_go(request)
     head, body = refusal(slug, detail, **extra)
     write(request.door, wire.encode(request.number, head, body))
+
+
+def _let_go(request: Request) -> None:
+    if request.left is not None:
+        request.left()
 
 
 def refusal(slug: str, detail: str, **extra: Any) -> tuple[dict[str, Any], bytes]:

@@ -11,6 +11,7 @@ import asyncio
 import os
 import socket
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -24,6 +25,7 @@ from api.engine.committing import Committer
 from api.engine.desk import Desk, Request
 from api.engine.heartbeat import beat
 from api.engine.journal import journal_of
+from api.engine.keys import Keys
 from api.engine.lanes import Lanes
 from api.engine.loading import Loading
 from api.engine.plans import Change, ChangeRefused, Done, Plan, Sources
@@ -34,8 +36,9 @@ from api.engine.witnesses import Witnesses
 from api.settings import Settings
 from db import originals
 from db.engine import StorageUnavailable
+from db.idempotency import KeyTaken
 from db.ledger import Ledger, LedgerUnavailable
-from db.records import Kind
+from db.records import Kind, RequestKey
 from db.sealing import LedgerForked
 
 LOOK_S = 0.5  # how late after its deadline a request is refused
@@ -56,7 +59,8 @@ class Engine:
         self._settings, self._ledger, self._roster, self._clock = settings, ledger, roster, clock
         self._desk = Desk(most_requests=settings.queue_requests, most_bytes=settings.queue_bytes)
         self._loading = Loading(settings)
-        self._committer = Committer(ledger, self._desk)
+        self._keys = Keys(ledger, roster.reader, clock)
+        self._committer = Committer(ledger, self._desk, self._keys)
         self._witnesses = Witnesses(settings, ledger, self._committer)
         self._lanes = Lanes(
             roster,
@@ -85,6 +89,7 @@ class Engine:
                 tasks.create_task(self._committer.note_now_and_then())
                 tasks.create_task(self._witnesses.run())
                 tasks.create_task(beat(self._committer, self._settings.heartbeat_s, self._clock))
+                tasks.create_task(self._keys.purge_for_ever(self._committer.with_pen))
                 tasks.create_task(self._refuse_late())
                 tasks.create_task(Retaining(self._settings, self._perform, self._clock).run())
                 await self._lanes.start(tasks)
@@ -126,22 +131,41 @@ class Engine:
             writer.close()
 
     def _take(self, frame: wire.Frame, writer: asyncio.StreamWriter) -> None:
+        if "idempotency" in frame.head:
+            self._tasks.create_task(self._take_once(frame, writer))
+        else:
+            self._do(frame, writer, None)
+
+    async def _take_once(self, frame: wire.Frame, writer: asyncio.StreamWriter) -> None:
+        """Do what was not done under this key before, or answer what is on record of it."""
+        try:
+            claimed = await self._keys.claim(frame)
+        except Exception:  # noqa: BLE001  # whatever is wrong with one question, the engine lives on
+            _misunderstood(frame, writer)
+            return
+        if isinstance(claimed, RequestKey):
+            self._do(frame, writer, claimed)
+        else:
+            _reply(writer, frame, *claimed)
+
+    def _do(self, frame: wire.Frame, writer: asyncio.StreamWriter, key: RequestKey | None) -> None:
         match frame.head.get("do"):
             case "predict":
-                self._predict(frame, writer)
+                self._predict(frame, writer, key)
             case "replay":
-                self._replay(frame, writer)
+                self._replay(frame, writer, key)
             case "state":
                 self._state(frame, writer)
             case "change":
-                self._tasks.create_task(self._change(frame, writer))
+                self._tasks.create_task(self._change(frame, writer, key))
             case _:
                 _reply(writer, frame, *desk.refusal("internal", "the engine does not know this question"))
 
-    def _predict(self, frame: wire.Frame, writer: asyncio.StreamWriter) -> None:
+    def _predict(self, frame: wire.Frame, writer: asyncio.StreamWriter, key: RequestKey | None) -> None:
         try:
-            request = self._request(frame, writer)
+            request = self._request(frame, writer, key)
         except _NOT_A_HEAD:
+            self._keys.release(key)
             _misunderstood(frame, writer)
             return
         if self._is_stopping:
@@ -151,12 +175,13 @@ class Engine:
         else:
             self._lanes.route(request)
 
-    def _replay(self, frame: wire.Frame, writer: asyncio.StreamWriter) -> None:
+    def _replay(self, frame: wire.Frame, writer: asyncio.StreamWriter, key: RequestKey | None) -> None:
         try:
             # Which model that is, its original says.
-            request = self._request(frame._replace(head={"model": "", **frame.head}), writer)
+            request = self._request(frame._replace(head={"model": "", **frame.head}), writer, key)
             of, position = UUID(frame.head["of"]), frame.head["position"]
         except _NOT_A_HEAD:
+            self._keys.release(key)
             _misunderstood(frame, writer)
             return
         if self._is_stopping:
@@ -164,7 +189,7 @@ class Engine:
         else:
             self._replays.take(request, of, position, self._tasks.create_task)
 
-    def _request(self, frame: wire.Frame, writer: asyncio.StreamWriter) -> Request:
+    def _request(self, frame: wire.Frame, writer: asyncio.StreamWriter, key: RequestKey | None) -> Request:
         head = frame.head
         version = head.get("version") or ""
         actor = {name: head[name] for name in ("client_id", "jti", "scope") if name in head}
@@ -182,6 +207,8 @@ class Engine:
             taken_at_us=self._clock(),
             deadline=asyncio.get_running_loop().time() + self._settings.answer_deadline_s,
             body=frame.body,
+            key=key,
+            left=None if key is None else partial(self._keys.release, key),
         )
 
     async def _refuse_late(self) -> None:
@@ -201,9 +228,11 @@ class Engine:
         }
         _reply(writer, frame, {"status": 200, "record": None, "headers": {}}, orjson.dumps(content))
 
-    async def _change(self, frame: wire.Frame, writer: asyncio.StreamWriter) -> None:
+    async def _change(self, frame: wire.Frame, writer: asyncio.StreamWriter, key: RequestKey | None) -> None:
         try:
-            done = await self._perform(frame.head)
+            done = await self._perform(frame.head, key)
+        except KeyTaken:
+            head, body = await self._keys.again(key) if key else desk.refusal("internal", "the change failed")
         except ChangeRefused as refused:
             log.warning("change-refused", change=frame.head.get("name"), reason=refused.detail)
             head, body = desk.refusal(refused.slug, refused.detail)
@@ -219,10 +248,12 @@ class Engine:
             head = {"status": 200, "record": done.record, "headers": {}}
             head |= {"receipt": done.receipt} if done.receipt is not None else {}
             body = orjson.dumps(done.result)
+        self._keys.release(key)
         _reply(writer, frame, head, body)
 
-    async def _perform(self, head: dict[str, Any]) -> Done:
-        change = Change(name=head["name"], args=head["args"], actor=head["actor"], now_us=self._clock())
+    async def _perform(self, head: dict[str, Any], key: RequestKey | None = None) -> Done:
+        asked = {name: head[name] for name in ("name", "args", "actor")}
+        change = Change(**asked, now_us=self._clock(), key=key)
         # Planning may try a version out or read a long way; that must not keep the ledger's thread.
         try:
             plan = await asyncio.to_thread(self._plan, change)

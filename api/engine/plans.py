@@ -9,10 +9,10 @@ from uuid import UUID
 
 from api.engine.loading import Loading
 from api.engine.roster import Table
-from db.records import Kind
+from db.records import Kind, RequestKey
 
 if TYPE_CHECKING:
-    from db.ledger import Then
+    from db.groups import Then
 
 
 class ChangeRefused(Exception):
@@ -31,6 +31,7 @@ class Change:
     args: Mapping[str, Any]
     actor: Mapping[str, Any]
     now_us: int
+    key: RequestKey | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

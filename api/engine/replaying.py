@@ -182,7 +182,8 @@ class Replays:
             raise ReplayRefused(
                 "not-replayable", f"two such answers have more than {wire.ANSWER_BYTES} bytes"
             )
-        about = {"received_at_us": request.received_at_us, "replayed_at_us": self._clock()}
+        about: dict[str, Any] = {"received_at_us": request.received_at_us, "replayed_at_us": self._clock()}
+        about |= {} if request.key is None else request.key.told()
         record = Record(
             id=request.record,
             kind=Kind.REPLAY,
@@ -197,6 +198,7 @@ class Replays:
             actor=request.actor,
             meta=orjson.dumps({"replays": str(original.id), **replayed.environment, **about}),
             runtime=sha256(orjson.dumps(replayed.environment)).digest(),
+            key=request.key,
         )
         return Ready(answer=Answer(request=request, status=201, body=body), record=record)
 
