@@ -22,6 +22,7 @@ from api.authority import Foreign
 from api.callers import Callers
 from api.catalog import Catalog
 from api.changing import Changing
+from api.clients import Clients
 from api.document import Document
 from api.erasures import Erasures
 from api.front import Front
@@ -99,6 +100,7 @@ def _handlers(
         ),
         erasures=Erasures(changing=changing),
         holds=Holds(changing=changing, listing=lambda: db.holds.listing(reader), clock_us=_now_us),
+        clients=_clients(changing, reader),
         ledger=Ledger(proofs=Proofs(reader)),
         catalog=Catalog(
             models=agreed.models,
@@ -114,6 +116,15 @@ def _handlers(
         ),
         health=Health(line=line, models=tuple(agreed.models)),
         document=Document(content=document, tag=conditions.tag(document)),
+    )
+
+
+def _clients(changing: Changing, reader: Any) -> Clients:
+    return Clients(
+        changing=changing,
+        listing=lambda: db.clients.listing(reader),
+        find=lambda client_id: db.clients.read(reader, client_id),
+        live_secrets=lambda client_id: db.clients.live_secrets(reader, client_id, _now_us()),
     )
 
 

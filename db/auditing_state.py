@@ -77,6 +77,7 @@ class State:
                 self.rows["client"][client_id,][5] = at_us
                 self.by["client", (client_id,)] = idx
             case "client.rotate":
+                self._end_secrets(idx, client_id, at_us, output.get("previous_expires_in"))
                 self._secret(idx, client_id, at_us)
 
     def _model(self, idx: int, change: str, output: dict[str, Any], at_us: int) -> None:
@@ -124,6 +125,14 @@ class State:
         mine = sorted(key for key in self.rows["client_secret"] if key[0] == client_id)
         for key in mine[:-LIVE_SECRETS]:
             del self.rows["client_secret"][key]
+
+    def _end_secrets(self, idx: int, client_id: str, at_us: int, grace_s: int | None) -> None:
+        if grace_s is None:
+            return
+        for key, row in self.rows["client_secret"].items():
+            if row[0] == client_id and row[2] is None:
+                row[2] = at_us + grace_s * 1_000_000
+                self.by["client_secret", key] = idx
 
     def compare(self, connection: Connection, findings: Findings) -> None:
         """Hold all that is stored against all that was recorded."""

@@ -55,6 +55,15 @@ class Client:
     scope: frozenset[str]
     created_at_us: int
     disabled_at_us: int | None = None
+    not_before_us: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Secret:
+    """When a secret was given out, and from when on it is none; of itself only a digest is kept."""
+
+    created_at_us: int
+    expires_at_us: int | None = None
 
 
 def new(name: str, scope: frozenset[str], now_us: int) -> Client:
@@ -101,9 +110,20 @@ def disable(connection: Connection, client_id: str, now_us: int) -> None:
     )
 
 
-def rotate(connection: Connection, client_id: str, secret: str, now_us: int) -> None:
-    """Add a secret and forget all but the newest two, so that callers can change over. Raises ClientNotFound."""
+def rotate(
+    connection: Connection, client_id: str, secret: str, now_us: int, old_until_us: int | None = None
+) -> None:
+    """Add a secret and forget all but the newest two, so that callers can change over. Raises ClientNotFound.
+
+    The one that was the newest works until `old_until_us`, or until the next rotation.
+    """
     _find(connection, client_id)
+    if old_until_us is not None:
+        connection.execute(
+            update(client_secret)
+            .where(client_secret.c.client_id == client_id, client_secret.c.expires_at_us.is_(None))
+            .values(expires_at_us=old_until_us)
+        )
     _add_secret(connection, client_id, secret, now_us)
     mine = client_secret.c.client_id == client_id
     live = select(client_secret.c.id).where(mine).order_by(client_secret.c.id.desc()).limit(LIVE_SECRETS)
@@ -115,6 +135,26 @@ def listing(engine: Engine) -> list[Client]:
     query = select(client_table).order_by(client_table.c.created_at_us, client_table.c.client_id)
     with reading(engine) as connection:
         return [_client(row) for row in connection.execute(query)]
+
+
+def read(engine: Engine, client_id: str) -> Client | None:
+    """Return one client, None where there is none of this id."""
+    with reading(engine) as connection:
+        row = connection.execute(
+            select(client_table).where(client_table.c.client_id == client_id)
+        ).one_or_none()
+    return None if row is None else _client(row)
+
+
+def live_secrets(engine: Engine, client_id: str, now_us: int) -> list[Secret]:
+    """Say when the secrets that work were given out, and until when they work; oldest first."""
+    query = select(client_secret).where(client_secret.c.client_id == client_id).order_by(client_secret.c.id)
+    with reading(engine) as connection:
+        found = [
+            Secret(created_at_us=row.created_at_us, expires_at_us=row.expires_at_us)
+            for row in connection.execute(query)
+        ]
+    return [each for each in found if each.expires_at_us is None or each.expires_at_us > now_us]
 
 
 def authenticate(engine: Engine, client_id: str, secret: str, now_us: int) -> Client | None:
@@ -166,4 +206,5 @@ def _client(row: Row[Any]) -> Client:
         scope=frozenset(row.scope.split()),
         created_at_us=row.created_at_us,
         disabled_at_us=row.disabled_at_us,
+        not_before_us=row.not_before_us,
     )

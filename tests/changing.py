@@ -40,6 +40,7 @@ GONE: tuple[tuple[str, dict[str, Any]], ...] = (
     ("hold.add", {"select": {"model": "nothing"}, "reason": "case 9"}),
     ("token.revoke", {"jti": "j-1", "client_id": "demo-a", "expires_at_us": NOON_US}),
     ("client.revoke", {"client_id": "demo-a"}),
+    ("client.rotate", {"client_id": "demo-a", "previous_expires_in": 3600}),
     ("erasure.add", erasing(reference="r-100")),
     ("erasure.add", erasing(reference="r-101") | {"fields": ["input", "output", "actor", "meta"]}),
     ("erasure.add", erasing(reference="r-102") | {"fields": ["output"]}),

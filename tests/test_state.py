@@ -97,6 +97,20 @@ class TestClients:
         world.change(clients.rotate, client.client_id, "s3", 3)
         assert [world.knows(client, each) for each in ("s1", "s2", "s3")] == [False, True, True]
 
+    def test_a_rotation_can_end_the_old_secret(self, world: World) -> None:
+        """The old secret works until the moment that was said, the new one goes on, and both are listed while alive."""
+        client = world.client("s1")
+
+        world.change(clients.rotate, client.client_id, "s2", 2, 10)
+
+        assert (world.knows(client, "s1", 9), world.knows(client, "s1", 10)) == (True, False)
+        assert world.knows(client, "s2", 10)
+        live = [clients.live_secrets(world.reader, client.client_id, now_us) for now_us in (9, 10)]
+        assert [[(each.created_at_us, each.expires_at_us) for each in some] for some in live] == [
+            [(1, 10), (2, None)],
+            [(2, None)],
+        ]
+
     def test_an_expired_secret_is_no_secret(self, world: World) -> None:
         """A secret works until the microsecond at which it expires."""
         client = world.client("s1")

@@ -7,10 +7,11 @@ from typing import Any
 
 import click
 
+from api.commands.freshness import DURATION
 from api.settings import Settings, environment
 
 
-def _submit(change: str, **args: str) -> dict[str, Any]:
+def _submit(change: str, **args: str | int) -> dict[str, Any]:
     from api.commands.submitting import submit
 
     return submit(Settings.from_environment(environment()), change, args)
@@ -81,9 +82,16 @@ def revoke_client(client_id: str) -> None:
 
 @client.command("rotate")
 @click.argument("client_id")
-def rotate_client(client_id: str) -> None:
-    """Give a client a second secret and show it once; the newest two stay valid."""
-    _print(_submit("client.rotate", client_id=client_id))
+@click.option(
+    "--previous-expires-in",
+    "grace_s",
+    type=DURATION,
+    help="How long the secret before works: 90s, 24h, 7d. Without: until the next rotation.",
+)
+def rotate_client(client_id: str, grace_s: int | None) -> None:
+    """Give a client a second secret and show it once; no more than the newest two are valid."""
+    grace = {} if grace_s is None else {"previous_expires_in": grace_s}
+    _print(_submit("client.rotate", client_id=client_id, **grace))
 
 
 @click.group()

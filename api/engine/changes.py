@@ -8,12 +8,12 @@ record.
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import orjson
 
 from api import receipts
-from api.engine import erasing, holding, versioning
+from api.engine import admitting, erasing, holding, versioning
 from api.engine.plans import Change, ChangeRefused, Done, Plan, Sources, text_of
 from db import clients, standing, versions
 from db.erasure import ErasureStale
@@ -32,7 +32,7 @@ def plan(change: Change, sources: Sources) -> Plan:
     """
     match change.name.partition(".")[0]:
         case "client":
-            return _plan_client(change)
+            return admitting.plan(change, sources)
         case "model":
             return versioning.plan(change, sources.table, sources.loading)
         case "erasure":
@@ -43,19 +43,6 @@ def plan(change: Change, sources: Sources) -> Plan:
             return _key(change)
         case "token":
             return _revoke_token(change, sources)
-    raise ChangeRefused("validation", f"there is no change {change.name!r}")
-
-
-def _plan_client(change: Change) -> Plan:
-    match change.name:
-        case "client.add":
-            return _add_client(change)
-        case "client.disable":
-            return _disable_client(change)
-        case "client.rotate":
-            return _rotate_client(change)
-        case "client.revoke":
-            return _revoke_client(change)
     raise ChangeRefused("validation", f"there is no change {change.name!r}")
 
 
@@ -108,54 +95,6 @@ def _record(change: Change, planned: Plan) -> Record:
         meta=orjson.dumps({"changed_at_us": time.time_ns() // 1000, **key}),
         key=change.key,
     )
-
-
-def _add_client(change: Change) -> Plan:
-    try:
-        client = clients.new(
-            text_of(change, "name"), frozenset(text_of(change, "scope").split()), change.now_us
-        )
-    except clients.BadClient as refused:
-        raise ChangeRefused("validation", str(refused)) from refused
-    secret = clients.new_secret()
-    scope = " ".join(sorted(client.scope))
-    return Plan(
-        kind=Kind.CLIENT,
-        result={"client_id": client.client_id, "name": client.name, "scope": scope},
-        apply=lambda connection: clients.add(connection, client, secret),
-        secret=secret,
-    )
-
-
-def _disable_client(change: Change) -> Plan:
-    client_id = text_of(change, "client_id")
-    return Plan(
-        kind=Kind.CLIENT,
-        result={"client_id": client_id, "disabled_at_us": change.now_us},
-        apply=lambda connection: clients.disable(connection, client_id, change.now_us),
-    )
-
-
-def _rotate_client(change: Change) -> Plan:
-    client_id, secret = text_of(change, "client_id"), clients.new_secret()
-    return Plan(
-        kind=Kind.CLIENT,
-        result={"client_id": client_id, "rotated_at_us": change.now_us},
-        apply=lambda connection: clients.rotate(connection, client_id, secret, change.now_us),
-        secret=secret,
-    )
-
-
-def _revoke_client(change: Change) -> Plan:
-    """Void all tokens of a client, whoever has them."""
-    client_id = text_of(change, "client_id")
-
-    def apply(connection: Any) -> None:
-        if not standing.revoke_all(connection, client_id, change.now_us):
-            raise clients.ClientNotFound(client_id)
-
-    result = {"client_id": client_id, "not_before_us": change.now_us}
-    return Plan(kind=Kind.CLIENT, result=result, apply=apply)
 
 
 def _revoke_token(change: Change, sources: Sources) -> Plan:
