@@ -7,7 +7,7 @@ DEV := $(VENV)/.dev
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --require-hashes
 
 .DEFAULT_GOAL := help
-.PHONY: help run setup test check soak mutants bench bench-all train pins
+.PHONY: help run setup test check advisories soak mutants bench bench-all train pins
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -26,6 +26,9 @@ check: $(DEV)  ## lint, format, types, layers
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+advisories: $(DEV)  ## look for known vulnerabilities in requirements.txt (asks the package index's advisories)
+	$(BIN)/pip-audit --strict --disable-pip --require-hashes -r requirements.txt
 
 soak: $(DEV)  ## long campaigns: ONRECORD_SOAK says how many crashes of each kind (200)
 	ONRECORD_SOAK=$${ONRECORD_SOAK:-200} $(BIN)/python -m pytest -m soak -s
