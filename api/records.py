@@ -55,7 +55,7 @@ def _shown(found: FoundRecord) -> dict[str, Any]:
         "input": _base64(found.input),
         "output": _base64(found.output),
         "actor": None if found.actor is None else orjson.loads(found.actor),
-        "meta": None if found.meta is None else orjson.loads(found.meta),
+        "meta": None if found.meta is None else _without_digest(orjson.loads(found.meta)),
         "model": found.model,
         "version": found.version,
         "digest": None if found.digest is None else found.digest.hex(),
@@ -66,3 +66,8 @@ def _shown(found: FoundRecord) -> dict[str, Any]:
 
 def _base64(content: bytes | None) -> str | None:
     return None if content is None else base64.b64encode(content).decode()
+
+
+def _without_digest(meta: dict[str, Any]) -> dict[str, Any]:
+    """Leave out what a secret hashes to: it is on record for verification only."""
+    return {name: value for name, value in meta.items() if name != "secret_digest"}

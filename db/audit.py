@@ -13,6 +13,8 @@ auditing_pool.py    ranges of records, given to several processes
 auditing_ranges.py  one range: what is asked of each record by itself
 auditing_quick.py   is this record as it must be, yes or no; auditing_rows.py says what is wrong with one that is not
 auditing_tree.py    the tree grown again, and the claims about it, which auditing_claims.py opens
+auditing_schema.py  that our tables are read, and nothing in front of them; auditing_files.py: that no index lost a row
+auditing_resume.py  how far an audit came, for the next one
 
 Source: RFC 9162 section 2.1; C2SP tlog-checkpoint.
 """
@@ -21,40 +23,46 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from heapq import merge
 
 from sqlalchemy import Connection, Engine, text
 
 from db import auditing_erasures, auditing_keys, auditing_witnesses
+from db import auditing_files as files
 from db import auditing_head as head
 from db import auditing_pool as pool
+from db import auditing_resume as resume
+from db import auditing_schema as schema
 from db.auditing import Anchor, Cause, Findings, Tally, Verdict
 from db.auditing_claims import Claims
 from db.auditing_epochs import Epochs
-from db.auditing_ranges import Examined, examine_again
+from db.auditing_ranges import Again, Examined, examine_again
+from db.auditing_resume import Reached
 from db.auditing_state import State
-from db.auditing_tree import Regrown
+from db.auditing_tree import Regrown, Tiles
 from db.engine import reading
 from db.notes import VerifierKey
-from db.tree import HASH_BYTES, Frontier
+from db.tree import HASH_BYTES
 
 _BEYOND = 20  # records beyond the head that are named
 _STRAY_RECORDS = text("SELECT idx FROM record WHERE idx < 0 OR idx >= :size ORDER BY idx LIMIT :limit")
+_END = text("SELECT coalesce(max(idx), -1) + 1 FROM record")
 _STRAY_PREDICTION = text("SELECT idx FROM prediction WHERE idx < 0 OR idx >= :size ORDER BY idx LIMIT 1")
 _STRAY_PAYLOADS = text(
     "SELECT count(*) FROM payload p WHERE NOT EXISTS (SELECT 1 FROM record r WHERE r.id = p.record_id)"
 )
-_COUNTS = {name: text(f"SELECT count(*) FROM {name}") for name in ("record", "payload")}  # noqa: S608  # our names
 Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class How:
-    """How to go about an audit; none of it changes the verdict."""
+    """How to go about an audit."""
 
     processes: int = 1
     progress: Progress = lambda _done, _size: None
+    since: Reached = field(default_factory=Reached)  # what an earlier audit found sound
+    keep: Callable[[Reached], None] = lambda _reached: None  # told again and again how far this one came
 
 
 def audit(  # noqa: PLR0913  # each thing that is believed from outside is named
@@ -91,9 +99,18 @@ def _moment(engine: Engine) -> Iterator[Connection]:
         else:
             moment = connection.execution_options(isolation_level="REPEATABLE READ")
         try:
+            schema.pin(moment)
             yield moment
         finally:
             moment.rollback()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _About:
+    key: VerifierKey
+    size: int
+    since: int
+    is_mac_checked: bool
 
 
 class _Audit:
@@ -106,17 +123,13 @@ class _Audit:
 
     def run(self, key: VerifierKey, mac_key: bytes | None, how: How) -> Verdict:
         """Walk from the first record to the last, then look at what is only known at the end."""
+        for cause, look in ((Cause.FILE, files.complaints), (Cause.SCHEMA, schema.differences)):
+            for complaint in look(self._connection):
+                self._findings.add(None, cause, complaint)
         heads = head.read(self._connection)
         size = head.size(heads)
-        claims = merge(
-            self._claims.outside(),
-            self._claims.stored(self._connection, size),
-            key=lambda claim: claim.size,
-        )
-        tree = Regrown(self._connection, claims, self._findings, size)
-        for seen in pool.examined(self._engine, self._connection, 0, size, how.processes):
-            self._meet(seen, tree)
-            how.progress(seen.stop, size)
+        since = self._begin(how.since, size)
+        tree = self._grow(since, size, how)
         tree.end(size)
         self._strays(size)
         for difference in head.differences(heads, key.name, self._tally, tree.frontier):
@@ -126,14 +139,55 @@ class _Audit:
         self._state.compare(self._connection, self._findings)
         for idx, detail in auditing_keys.differences(self._connection, size):
             self._findings.add(idx, Cause.STATE, detail)
-        return self._verdict(key, tree.frontier, size, is_mac_checked=mac_key is not None)
+        if not self._findings.count:
+            how.keep(Reached(frontier=tree.frontier, tally=self._tally, as_of=size))
+        about = _About(key=key, size=size, since=since.size, is_mac_checked=mac_key is not None)
+        return self._verdict(about, tree.frontier.root())
+
+    def _begin(self, since: Reached, size: int) -> Reached:
+        """Take up where an earlier audit ended: what changed the state, and what was erased since, is read again."""
+        if since.as_of > size:
+            detail = f"an earlier audit knew {since.as_of} records, and only {size} are left"
+            self._findings.add(size, Cause.ANCHOR, detail)
+            return Reached()
+        self._tally = since.tally
+        for idx in resume.told(self._connection, since.size):
+            again = self._look(idx)
+            for row in again.rows:
+                self._state.apply(idx, row)
+        for idx, counted in resume.erased_since(self._connection, since):
+            again = self._look(idx)
+            self._tally = self._tally.without(counted).then(replace(again.tally, predictions=0))
+        return since
+
+    def _grow(self, since: Reached, size: int, how: How) -> Regrown:
+        claims = merge(
+            self._claims.outside(),
+            self._claims.stored(self._connection, size, since.size),
+            key=lambda claim: claim.size,
+        )
+        stored = Tiles(self._connection, self._findings, size)
+        tree = Regrown(since.frontier, claims, self._findings, stored)
+        # A head can state any size: nobody walks through nothing.
+        end = min(size, self._connection.scalars(_END).one())
+        for seen in pool.examined(self._engine, self._connection, range(since.size, end), how.processes):
+            self._meet(seen, tree)
+            how.progress(seen.stop, size)
+            if not self._findings.count:
+                how.keep(Reached(frontier=tree.frontier, tally=self._tally, as_of=size))
+        if end < size:
+            detail = f"the head says {size} records, and there are {end}"
+            self._findings.add(end, Cause.ORDER, detail)
+        return tree
 
     def _meet(self, seen: Examined, tree: Regrown) -> None:
         """Take in one range, in the order of the ledger."""
         for idx, detail in seen.breaks:
             self._findings.add(idx, Cause.ORDER, detail)
         for idx in seen.suspects:
-            self._suspect(idx, is_counted=idx not in seen.later)
+            again = self._look(idx)
+            if idx in seen.later:
+                self._tally = self._tally.then(again.tally)
         for idx in seen.orphans:
             detail = f"rows of lookups name record {idx}, which is not there"
             self._findings.add(idx, Cause.PREDICTION, detail)
@@ -145,19 +199,18 @@ class _Audit:
         if seen.breaks:
             tree.tear()
 
-    def _suspect(self, idx: int, *, is_counted: bool) -> None:
+    def _look(self, idx: int) -> Again:
         again = examine_again(self._connection, idx)
         for cause, detail in again.wrong:
             self._findings.add(idx, cause, detail)
-        if not is_counted:
-            self._tally = self._tally.then(again.tally)
+        return again
 
     def _strays(self, size: int) -> None:
         """Look for what the walk cannot meet: rows of no record, and records beyond the head or hidden by an index."""
         beyond = self._connection.scalars(_STRAY_RECORDS, {"size": size, "limit": _BEYOND}).all()
         for idx in beyond:
             self._findings.add(idx, Cause.ORDER, f"stands beyond the head, which ends at {size}")
-        counted = {name: self._connection.scalars(query).one() for name, query in _COUNTS.items()}
+        counted = files.counts(self._connection, ("record", "payload", "prediction"))
         if not beyond and counted["record"] != self._tally.records:
             detail = (
                 f"{counted['record']} records are stored, and {self._tally.records} can be reached in order"
@@ -167,6 +220,9 @@ class _Audit:
             strays = self._connection.scalars(_STRAY_PAYLOADS).one()
             detail = f"{counted['payload']} payloads are stored, not {self._tally.payloads}"
             self._findings.add(None, Cause.PAYLOAD, f"{detail}; {strays} of them belong to no record")
+        if counted["prediction"] != self._tally.predictions:
+            detail = f"{counted['prediction']} rows of lookups are stored, not {self._tally.predictions}"
+            self._findings.add(None, Cause.PREDICTION, detail)
         for cause, detail in auditing_erasures.strays(self._connection, self._tally.erasures):
             self._findings.add(None, cause, detail)
         stray = self._connection.scalar(_STRAY_PREDICTION, {"size": size})
@@ -174,12 +230,13 @@ class _Audit:
             detail = f"rows of lookups name record {stray}, which is not there"
             self._findings.add(stray, Cause.PREDICTION, detail)
 
-    def _verdict(self, key: VerifierKey, frontier: Frontier, size: int, *, is_mac_checked: bool) -> Verdict:
+    def _verdict(self, about: _About, root: bytes) -> Verdict:
         return Verdict(
-            origin=key.name,
-            key_id=f"{key.name}+{key.id.hex()}",  # the key itself, in Base64, may have a plus
-            size=size,
-            root=frontier.root(),
+            origin=about.key.name,
+            key_id=f"{about.key.name}+{about.key.id.hex()}",  # the key itself, in Base64, may have a plus
+            size=about.size,
+            since=about.since,
+            root=root,
             records=self._tally.records,
             payloads=self._tally.payloads,
             predictions=self._tally.predictions,
@@ -189,7 +246,7 @@ class _Audit:
             signed=self._claims.signed,
             anchored=self._claims.anchored,
             anchors=dict(self._claims.given),
-            is_mac_checked=is_mac_checked,
+            is_mac_checked=about.is_mac_checked,
             findings=self._findings.listed(),
             found=self._findings.count.total(),
         )

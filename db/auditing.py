@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 KEPT = 20  # findings of one cause: the first ones tell the story, the rest is counted
@@ -26,6 +26,8 @@ class Cause(StrEnum):
     ERASURE = "erasure"  # what is gone is not what the record of its erasure says, or is still there
     WITNESS = "witness"  # a stored cosignature is not what its witness made
     EPOCH = "epoch"  # how an epoch was begun contradicts itself or the head
+    SCHEMA = "schema"  # something stands in front of the tables, or they are others
+    FILE = "file"  # pages or indexes of the database are broken
     STATE = "state"  # clients, versions, aliases, holds or keys of requests are not what records made them
 
 
@@ -82,6 +84,7 @@ class Verdict:
     origin: str
     key_id: str
     size: int
+    since: int  # the first so many records were checked by an earlier audit and were not looked at again
     root: bytes
     records: int
     payloads: int
@@ -111,6 +114,16 @@ class Tally:
     latest_us: int = 0
     earliest_us: int = 2**63 - 1
     lag_us: int = 0  # the most any of them came behind the latest before it
+
+    def without(self, other: Tally) -> Tally:
+        """Take back what was counted of one record besides itself."""
+        return replace(
+            self,
+            payloads=self.payloads - other.payloads,
+            predictions=self.predictions - other.predictions,
+            erased=self.erased - other.erased,
+            erasures=self.erasures - other.erasures,
+        )
 
     def then(self, other: Tally) -> Tally:
         """Count on with the records that follow."""

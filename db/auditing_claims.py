@@ -14,6 +14,8 @@ from db.notes import Checkpoint, NoteRefused
 
 _NOTES = 1000  # read at once
 _NOTE_PAGE = text("SELECT size, text FROM note WHERE size > :after ORDER BY size LIMIT :limit")
+_LAST = text("SELECT max(size) FROM note WHERE size <= :size")
+_PASSED = text("SELECT count(*) FROM note WHERE size <= :after")
 _BEFORE_ALL = -(2**62)
 
 
@@ -39,9 +41,11 @@ class Claims:
                 claims.append(Claim(size=checkpoint.size, root=checkpoint.root, cause=Cause.ANCHOR, who=who))
         return sorted(claims, key=lambda claim: claim.size)
 
-    def stored(self, connection: Connection, head_size: int) -> Iterator[Claim]:
-        """Open the stored notes, in the order of their sizes."""
-        after = _BEFORE_ALL
+    def stored(self, connection: Connection, head_size: int, since: int) -> Iterator[Claim]:
+        """Open the stored notes, in the order of their sizes; of those up to `since` the last one only."""
+        first = connection.scalar(_LAST, {"size": since}) if since else None
+        after = _BEFORE_ALL if first is None else first - 1
+        self.notes = connection.scalars(_PASSED, {"after": after}).one()
         while rows := connection.execute(_NOTE_PAGE, {"after": after, "limit": _NOTES}).all():
             for size, content in rows:
                 self.notes += 1

@@ -37,7 +37,10 @@ def differences(connection: Connection, size: int) -> Iterator[tuple[int, str]]:
 
 
 def _wrong(row: Any, size: int) -> Iterator[str]:
-    if not 0 <= row.record_idx < row.size <= size:
+    is_number = isinstance(row.record_idx, int) and isinstance(
+        row.size, int
+    )  # SQLite stores what it is given
+    if not is_number or not 0 <= row.record_idx < row.size <= size:
         yield f"record {row.record_idx} of {row.size} is none of the {size} there are"
     elif "meta" not in fields(int(row.gone)):
         said = _said(row.meta)

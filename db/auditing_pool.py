@@ -20,6 +20,7 @@ from threading import Thread
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
+from db import auditing_schema as schema
 from db.auditing_quick import Quick
 from db.auditing_ranges import Examined, examine
 from db.engine import StorageUnavailable, open_reader, reason
@@ -31,31 +32,32 @@ _DEADLINE_S = 600.0
 _mine: list[_Own] = []  # of this process, if it is one of several
 
 
-def ranges(start: int, size: int) -> Iterator[range]:
-    """Cut the records from `start` up to `size` at multiples of RANGE."""
-    while start < size:
-        stop = min(start // RANGE * RANGE + RANGE, size)
+def ranges(wanted: range) -> Iterator[range]:
+    """Cut places at multiples of RANGE."""
+    start = wanted.start
+    while start < wanted.stop:
+        stop = min(start // RANGE * RANGE + RANGE, wanted.stop)
         yield range(start, stop)
         start = stop
 
 
-def examined(engine: Engine, moment: Connection, start: int, size: int, processes: int) -> Iterator[Examined]:
-    """Look at all records from `start` up to `size`, and hand back what was seen in their order.
+def examined(engine: Engine, moment: Connection, wanted: range, processes: int) -> Iterator[Examined]:
+    """Look at the records at these places, the last of the ledger among them; hand back what was seen in their order.
 
     Raises:
         StorageUnavailable: they cannot be read, or one of the processes died.
     """
-    if processes == 1 or size - start < _SMALL:
+    if processes == 1 or len(wanted) < _SMALL:
         quick = Quick()
-        yield from (examine(moment, each, size, quick) for each in ranges(start, size))
+        yield from (examine(moment, each, wanted.stop, quick) for each in ranges(wanted))
         return
     url = engine.url.render_as_string(hide_password=False)
     # Spawned: a connection must not be in two processes, and a fork would have all of them.
     pool = ProcessPoolExecutor(processes, get_context("spawn"), _prepare, (url, _snapshot(moment)))
     try:
         waiting: deque[Future[Examined]] = deque()
-        for each in ranges(start, size):
-            waiting.append(pool.submit(_examine, each, size))
+        for each in ranges(wanted):
+            waiting.append(pool.submit(_examine, each, wanted.stop))
             if len(waiting) >= _AHEAD * processes:
                 yield waiting.popleft().result()
         while waiting:
@@ -123,4 +125,5 @@ class _Own:
         if self._snapshot is not None:
             connection = connection.execution_options(isolation_level="REPEATABLE READ")
             connection.exec_driver_sql(f"SET TRANSACTION SNAPSHOT '{self._snapshot}'")
+            schema.pin(connection)
         return connection, Quick()

@@ -51,6 +51,7 @@ class Again:
     """What a second look at one record says: what is wrong with it, and what it has besides itself."""
 
     wrong: tuple[Wrong, ...]
+    rows: tuple[Row, ...]
     tally: Tally
 
 
@@ -90,10 +91,11 @@ def examine_again(connection: Connection, idx: int) -> Again:
     with auditing_reads.driving(connection):
         lost = auditing_erasures.of_range(connection, idx, idx + 1).get(idx, ())
         mine = list(auditing_reads.lookups(connection, idx, idx + 1))
-        for row in list(auditing_reads.records(connection, idx, idx + 1)):
+        rows = list(auditing_reads.records(connection, idx, idx + 1))
+        for row in rows:
             seen.count(row, mine, lost)
             wrong += _precisely(connection, row, mine, lost)
-    return Again(wrong=tuple(wrong), tally=seen.tally())
+    return Again(wrong=tuple(wrong), rows=tuple(Row(*row) for row in rows), tally=seen.tally())
 
 
 def _precisely(
@@ -128,7 +130,7 @@ class _Lookups:
         return mine
 
 
-@dataclass
+@dataclass(slots=True)
 class _Seen:
     """What piles up while the records of a range go by."""
 
@@ -149,9 +151,10 @@ class _Seen:
 
     def meet(self, row: tuple[Any, ...]) -> None:
         """Take in one record itself, which never changes."""
-        self.reach(row[0])
-        if row[0] < self.expected:
-            self.breaks.append((row[0], f"place {row[0]} is taken twice"))
+        if row[0] != self.expected:
+            self.reach(row[0])
+            if row[0] < self.expected:
+                self.breaks.append((row[0], f"place {row[0]} is taken twice"))
         self.expected = row[0] + 1
         if not self.breaks:
             self.hashes.append(leaf_hash(raw(row[_LEAF])))
@@ -159,9 +162,11 @@ class _Seen:
         if row[_KIND] in TOLD:
             self.told.append(Row(*row))
         if isinstance(at_us := row[_OBSERVED_AT_US], int):  # if it is not, this is a suspect anyway
-            self.latest_us = max(self.latest_us, at_us)
+            if at_us > self.latest_us:
+                self.latest_us = at_us
+            elif self.latest_us - at_us > self.lag_us:
+                self.lag_us = self.latest_us - at_us
             self.earliest_us = min(self.earliest_us, at_us)
-            self.lag_us = max(self.lag_us, self.latest_us - at_us)
 
     def count(self, row: tuple[Any, ...], lookups: _Stored, lost: Sequence[Any]) -> None:
         """Count what the record has besides itself, which an erasure can take."""

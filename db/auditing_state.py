@@ -1,8 +1,8 @@
 """Clients, revoked tokens, versions, aliases and holds held against the recorded changes that made them.
 
 Every recorded change is made again in memory; what comes out is compared, column by column, with what is stored. Not
-covered, because no record knows them: the digest of a client's secret (`client_secret.hash`) and the number of its row
-(`client_secret.id`). Whoever can write the database can give a client another secret, and only that client notices.
+covered, because no record knows it: the number of a secret's row (`client_secret.id`), which nothing but the order of a
+client's two secrets depends on.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _Key = tuple[Any, ...]
 _TABLES = {
     "client": ("client_id", "name", "scope", "created_at_us", "disabled_at_us", "not_before_us"),
     "revoked_token": ("jti", "client_id", "expires_at_us", "revoked_at_us"),
-    "client_secret": ("client_id", "created_at_us", "expires_at_us"),
+    "client_secret": ("client_id", "created_at_us", "expires_at_us", "hash"),
     "version": ("model", "version", "digest", "registered_at_us", "manifest"),
     "alias": ("model", "alias", "version", "previous", "changed_at_us"),
     "hold": (
@@ -54,7 +54,7 @@ class State:
                 case Kind.HOLD:
                     self._hold(idx, change, asked["args"], row)
                 case Kind.CLIENT:
-                    self._client(idx, change, output, row.observed_at_us)
+                    self._client(idx, change, output, row)
                 case Kind.MODEL:
                     self._model(idx, change, output, row.observed_at_us)
                 case Kind.TOKEN:
@@ -62,13 +62,13 @@ class State:
         except (ValueError, TypeError, KeyError, AttributeError):
             return  # the tables then show it: what was stored has no recorded change behind it
 
-    def _client(self, idx: int, change: str, output: dict[str, Any], at_us: int) -> None:
-        client_id = output["client_id"]
+    def _client(self, idx: int, change: str, output: dict[str, Any], row: Any) -> None:
+        client_id, at_us = output["client_id"], row.observed_at_us
         match change:
             case "client.add":
                 added = [client_id, output["name"], output["scope"], at_us, None, None]
                 self._put(idx, "client", (client_id,), added)
-                self._secret(idx, client_id, at_us)
+                self._secret(idx, client_id, row)
             case "client.disable":
                 client = self.rows["client"][client_id,]
                 client[4] = at_us if client[4] is None else client[4]
@@ -78,7 +78,7 @@ class State:
                 self.by["client", (client_id,)] = idx
             case "client.rotate":
                 self._end_secrets(idx, client_id, at_us, output.get("previous_expires_in"))
-                self._secret(idx, client_id, at_us)
+                self._secret(idx, client_id, row)
 
     def _model(self, idx: int, change: str, output: dict[str, Any], at_us: int) -> None:
         if change == "model.register":
@@ -120,8 +120,9 @@ class State:
         self.rows[table][key] = row
         self.by[table, key] = idx
 
-    def _secret(self, idx: int, client_id: str, at_us: int) -> None:
-        self._put(idx, "client_secret", (client_id, at_us), [client_id, at_us, None])
+    def _secret(self, idx: int, client_id: str, row: Any) -> None:
+        at_us, digest = row.observed_at_us, bytes.fromhex(orjson.loads(row.meta)["secret_digest"])
+        self._put(idx, "client_secret", (client_id, at_us), [client_id, at_us, None, digest])
         mine = sorted(key for key in self.rows["client_secret"] if key[0] == client_id)
         for key in mine[:-LIVE_SECRETS]:
             del self.rows["client_secret"][key]

@@ -13,11 +13,24 @@ from typing import Any
 
 from sqlalchemy import Connection, text
 
+from db import tiles
 from db.auditing import Cause, Findings
 from db.auditing_rows import raw
-from db.tree import HASH_BYTES, TILE_HEIGHT, TILE_WIDTH, Frontier, Growth
+from db.tree import (
+    HASH_BYTES,
+    TILE_HEIGHT,
+    TILE_WIDTH,
+    Frontier,
+    Growth,
+    Node,
+    ProofRefused,
+    consistency_proof,
+    from_tiles,
+    verify_consistency,
+)
 
 _KEPT = 1000  # tiles that are wrong; who finds so many needs no more
+_LEVELS_AT_MOST = 64 // TILE_HEIGHT
 _TILE = text("SELECT hashes FROM tile WHERE level = :level AND idx = :idx")
 _LEVELS = text("SELECT level, count(*) FROM tile GROUP BY level ORDER BY level")
 
@@ -35,17 +48,18 @@ class Claim:
 class Regrown:
     """The tree over the leaves so far; once a record is out of order, only what stands before it can be compared."""
 
-    def __init__(
-        self, connection: Connection, claims: Iterator[Claim], findings: Findings, size: int
-    ) -> None:
-        """Take claims in the order of their sizes, and the size that the head states: tiles are cut for that."""
-        self.frontier = Frontier()
+    def __init__(self, start: Frontier, claims: Iterator[Claim], findings: Findings, stored: Tiles) -> None:
+        """Take claims in the order of their sizes, and what the tree is known to begin with."""
+        self.frontier = start
         self._is_whole = True
-        self._trusted = 0  # the largest size at which the root was right
+        self._trusted = start.size  # the largest size at which the root was right
         self._refuted: set[str] = set()
         self._findings, self._claims = findings, claims
-        self._tiles = _Tiles(connection, findings, size)
+        self._tiles = stored
         self._next = next(claims, None)
+        while self._next is not None and self._next.size < start.size:
+            self._prove(self._next)
+            self._advance()
         self._meet()
 
     def append(self, hashes: Sequence[bytes]) -> None:
@@ -71,6 +85,16 @@ class Regrown:
                 self._beyond(self._next, min(size, self.frontier.size))
             self._advance()
         self._tiles.end(is_whole=self._is_whole, is_blamed=not self._refuted)
+
+    def _prove(self, claim: Claim) -> None:
+        """Hold a claim about less than the tree began with against it: tiles that lie do not lead to both roots."""
+        try:
+            proof = consistency_proof(claim.size, self.frontier.size, self._tiles.nodes())
+            verify_consistency(claim.size, self.frontier.size, proof, claim.root, self.frontier.root())
+        except ProofRefused:
+            if claim.cause not in self._refuted:
+                self._refuted.add(claim.cause)
+                self._refute(claim)
 
     def _meet(self) -> None:
         while self._next is not None and self._next.size == self.frontier.size:
@@ -102,7 +126,7 @@ class Regrown:
         self._next = next(self._claims, None)
 
 
-class _Tiles:
+class Tiles:
     """Stored tiles, one of each level in hand at a time.
 
     Where hashes and tiles differ, it is the roots that tell which of the two were changed: so nobody is blamed before
@@ -126,12 +150,19 @@ class _Tiles:
                         self.first_leaf = span.index * TILE_WIDTH + position
                     self._note(span.level, span.index, position, "holds other hashes than the records give")
 
+    def nodes(self) -> Node:
+        """Return what reads nodes out of the tiles, believed or not."""
+        return from_tiles(tiles.reader(self._connection))
+
     def end(self, *, is_whole: bool, is_blamed: bool) -> None:
         """Say what is wrong with the tiles, and count them: one that should not be there was never asked for."""
         for at, detail in self._wrong.values():
             self._findings.add(at if is_blamed else None, Cause.TILE, detail)
-        for level, count in self._connection.execute(_LEVELS) if is_whole else ():
-            expected = self._count(level)
+        if not is_whole:
+            return
+        stored = {level: int(count) for level, count in self._connection.execute(_LEVELS)}
+        for level in sorted(stored.keys() | range(_LEVELS_AT_MOST)):
+            count, expected = stored.get(level, 0), self._count(level)
             if count != expected:
                 self._findings.add(
                     None, Cause.TILE, f"{count} tiles of level {level} are stored, not {expected}"

@@ -162,7 +162,7 @@ def authenticate(engine: Engine, client_id: str, secret: str, now_us: int) -> Cl
 
     The work is the same for an unknown client, a disabled one and a wrong secret, so that time tells nothing.
     """
-    given = _digest(secret)
+    given = digest(secret)
     if not is_storable(client_id):
         client_id = ""  # nobody's
     who = select(client_table).where(client_table.c.client_id == client_id)
@@ -190,11 +190,11 @@ def _find(connection: Connection, client_id: str) -> None:
 
 def _add_secret(connection: Connection, client_id: str, secret: str, now_us: int) -> None:
     connection.execute(
-        insert(client_secret).values(client_id=client_id, hash=_digest(secret), created_at_us=now_us)
+        insert(client_secret).values(client_id=client_id, hash=digest(secret), created_at_us=now_us)
     )
 
 
-def _digest(secret: str) -> bytes:
+def digest(secret: str) -> bytes:
     """Hash once: 256 random bits cannot be guessed, so a slow hash would only slow down ourselves."""
     return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).digest()
 

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Callable, Mapping
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
 from api.engine import changes
 from api.engine.loading import Loading
 from api.engine.plans import Change, Done, Sources
 from api.engine.roster import Table
+from db import clients, versions
 from db.ledger import Ledger
+from db.records import Kind, Record, new_id
 from tests.engines import settings_of
-from tests.ledgers import NOON_US
+from tests.ledgers import NOON_US, registered
 
 ACTOR = {"client_id": "admin-a"}
 
@@ -45,3 +49,57 @@ GONE: tuple[tuple[str, dict[str, Any]], ...] = (
     ("erasure.add", erasing(reference="r-101") | {"fields": ["input", "output", "actor", "meta"]}),
     ("erasure.add", erasing(reference="r-102") | {"fields": ["output"]}),
 )
+
+
+def recorded_changes() -> list[tuple[Record, Callable[[Connection], None]]]:
+    """Make changes of clients, versions and aliases with the records of them."""
+    client = clients.Client(
+        client_id="demo-a", name="demo", scope=frozenset({"predict"}), created_at_us=NOON_US
+    )
+    about = {"client_id": client.client_id}
+    one, two = ({"model": "income", "version": version} for version in "12")
+    alias = {"model": "income", "alias": "champion"}
+    return [
+        (
+            _change(Kind.CLIENT, 0, "client.add", about | {"name": "demo", "scope": "predict"}, "secret"),
+            lambda connection: clients.add(connection, client, "secret"),
+        ),
+        (
+            _change(Kind.CLIENT, 1, "client.rotate", about, "other"),
+            lambda connection: clients.rotate(connection, client.client_id, "other", NOON_US + 1),
+        ),
+        (
+            _change(Kind.MODEL, 2, "model.register", one | {"digest": "aa" * 32, "manifest": "cc" * 32}),
+            lambda connection: versions.register(connection, registered("1", "aa" * 32, NOON_US + 2)),
+        ),
+        (
+            _change(Kind.MODEL, 3, "model.register", two | {"digest": "bb" * 32, "manifest": "cc" * 32}),
+            lambda connection: versions.register(connection, registered("2", "bb" * 32, NOON_US + 3)),
+        ),
+        (
+            _change(Kind.MODEL, 4, "model.promote", alias | {"version": "1", "previous": None}),
+            lambda connection: versions.promote(connection, "income", "champion", "1", NOON_US + 4),
+        ),
+        (
+            _change(Kind.MODEL, 5, "model.promote", alias | {"version": "2", "previous": "1"}),
+            lambda connection: versions.promote(connection, "income", "champion", "2", NOON_US + 5),
+        ),
+    ]
+
+
+def _change(kind: Kind, after_us: int, name: str, output: dict[str, Any], secret: str = "") -> Record:
+    at_us = NOON_US + after_us
+    return Record(
+        id=new_id(at_us),
+        kind=kind,
+        observed_at_us=at_us,
+        client_id="command-line",
+        model=output.get("model"),
+        version=output.get("version"),
+        digest=None,
+        status=200,
+        input=json.dumps({"change": name}).encode(),
+        output=json.dumps(output).encode(),
+        actor=b'{"client_id": "command-line"}',
+        meta=json.dumps({"secret_digest": sha256(secret.encode()).hexdigest()} if secret else {}).encode(),
+    )

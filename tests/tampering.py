@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,19 +14,18 @@ from uuid import UUID
 import psycopg
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from sqlalchemy import Connection
 
-from db import clients, holds, versions
+from db import holds
 from db.audit import How, audit
 from db.auditing import Anchor, Verdict
 from db.engine import open_pen, open_reader
 from db.ledger import Ledger
 from db.notes import COSIGNATURE, Checkpoint, Signer, VerifierKey, cosign, sign
-from db.records import Kind, Record, new_id
+from db.records import Record
 from db.tree import Frontier, Growth, leaf_hash
 from tests import changing
-from tests.changing import GONE
-from tests.ledgers import NOON_US, SEAL, fresh, keyed, predicted, registered
+from tests.changing import GONE, erasing, recorded_changes
+from tests.ledgers import NOON_US, SEAL, fresh, keyed, predicted
 from tests.postgres import name_of, plain
 
 KEY: VerifierKey = SEAL.signer.key()
@@ -90,6 +88,20 @@ class Rigged:
             ledger.append([answered(f"later-{number}") for number in range(count)])
             ledger.note()
         finally:
+            pen.dispose()
+        return Rigged(self.url, (*self.anchors, *notes))
+
+    def erase(self, *references: str) -> Rigged:
+        """Erase the records of these references through the real writer, and keep its checkpoint."""
+        notes: list[bytes] = []
+        pen, reader = open_pen(self.url), open_reader(self.url)
+        try:
+            ledger = Ledger(pen, SEAL, anchor=notes.append)
+            for at_us, each in enumerate(references, NOON_US + 100):
+                changing.change(ledger, reader, "erasure.add", erasing(reference=each), at_us)
+            ledger.note()
+        finally:
+            reader.dispose()
             pen.dispose()
         return Rigged(self.url, (*self.anchors, *notes))
 
@@ -187,10 +199,10 @@ def _make(url: str) -> Rigged:
     pen = open_pen(url)
     try:
         ledger = Ledger(pen, SEAL, anchor=notes.append)
-        for record, apply in _changes():
+        for record, apply in recorded_changes():
             ledger.change(record, apply)
             ledger.note()
-        for number in range(NOTED - len(_changes())):
+        for number in range(NOTED - len(recorded_changes())):
             ledger.append([answered(f"r-{number}")])
             ledger.note()
         ledger.cosigned(NOTED, cosign(notes[-1], WITNESS, NOON_US // 1_000_000), WITNESS.key(COSIGNATURE))
@@ -218,59 +230,6 @@ def _let_go(ledger: Ledger, url: str) -> None:
         changing.change(ledger, reader, "hold.lift", {"hold": str(hold.id), "reason": "over"}, NOON_US + 20)
     finally:
         reader.dispose()
-
-
-def _changes() -> list[tuple[Record, Callable[[Connection], None]]]:
-    client = clients.Client(
-        client_id="demo-a", name="demo", scope=frozenset({"predict"}), created_at_us=NOON_US
-    )
-    about = {"client_id": client.client_id}
-    one, two = ({"model": "income", "version": version} for version in "12")
-    alias = {"model": "income", "alias": "champion"}
-    return [
-        (
-            _change(Kind.CLIENT, 0, "client.add", about | {"name": "demo", "scope": "predict"}),
-            lambda connection: clients.add(connection, client, "secret"),
-        ),
-        (
-            _change(Kind.CLIENT, 1, "client.rotate", about),
-            lambda connection: clients.rotate(connection, client.client_id, "other", NOON_US + 1),
-        ),
-        (
-            _change(Kind.MODEL, 2, "model.register", one | {"digest": "aa" * 32, "manifest": "cc" * 32}),
-            lambda connection: versions.register(connection, registered("1", "aa" * 32, NOON_US + 2)),
-        ),
-        (
-            _change(Kind.MODEL, 3, "model.register", two | {"digest": "bb" * 32, "manifest": "cc" * 32}),
-            lambda connection: versions.register(connection, registered("2", "bb" * 32, NOON_US + 3)),
-        ),
-        (
-            _change(Kind.MODEL, 4, "model.promote", alias | {"version": "1", "previous": None}),
-            lambda connection: versions.promote(connection, "income", "champion", "1", NOON_US + 4),
-        ),
-        (
-            _change(Kind.MODEL, 5, "model.promote", alias | {"version": "2", "previous": "1"}),
-            lambda connection: versions.promote(connection, "income", "champion", "2", NOON_US + 5),
-        ),
-    ]
-
-
-def _change(kind: Kind, after_us: int, name: str, output: dict[str, Any]) -> Record:
-    at_us = NOON_US + after_us
-    return Record(
-        id=new_id(at_us),
-        kind=kind,
-        observed_at_us=at_us,
-        client_id="command-line",
-        model=output.get("model"),
-        version=output.get("version"),
-        digest=None,
-        status=200,
-        input=json.dumps({"change": name}).encode(),
-        output=json.dumps(output).encode(),
-        actor=b'{"client_id": "command-line"}',
-        meta=b"{}",
-    )
 
 
 def another(value: Any, declared: str) -> Any:

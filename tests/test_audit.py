@@ -23,7 +23,7 @@ TAMPERED = {  # statements, and the first place at which something is wrong
     "a lost range": (["DELETE FROM record WHERE idx BETWEEN 60 AND 140"], 60),
     "the first record": (["DELETE FROM record WHERE idx = 0"], 0),
     "the last record": ([f"DELETE FROM record WHERE idx = {SIZE - 1}"], SIZE - 1),
-    "a client": (["UPDATE client SET scope = 'audit:read'"], 0),
+    "an alias": (["UPDATE alias SET previous = NULL"], 5),
     "the latest time": (["UPDATE head SET latest_us = latest_us + 1"], None),
     "the lag": (["UPDATE head SET lag_us = lag_us + 1"], None),
 }  # fmt: skip

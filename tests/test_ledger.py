@@ -15,7 +15,6 @@ from tests.tampering import LET_GO, NOTED, SIZE, Copies, Rigged, another, signed
 VICTIM = 8  # a prediction with a note before and after it
 NOT_FOUND = {
     "alembic_version.version_num": "another schema is not read at all: `verify` refuses with exit code 2",
-    "client_secret.hash": "a secret's digest is on no record yet, so that nothing could be compared",
     "client_secret.id": "the number of a row, which nothing but the order of two secrets depends on",
 }
 CAUSES = {  # which byte of a leaf was flipped, and what gives it away first

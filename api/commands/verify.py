@@ -1,7 +1,7 @@
 """The command that audits the whole ledger, while the service runs or not, against a key and anchors from outside.
 
 The exit code is the answer: 0 verified and anchored, 1 tampered with, 2 cannot be read (as for every refusal), 3
-consistent, but nothing from outside says that this is the ledger that was there before.
+consistent, but nothing from outside says that this is the ledger that was there before, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -24,11 +24,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from api.commands.witnessed import Asked
+    from api.resuming import StateFile
     from db.audit import Progress
     from db.auditing import Anchor, Verdict
     from db.notes import VerifierKey
 
-VERIFIED, TAMPERED, NOT_ANCHORED = 0, 1, 3
+VERIFIED, TAMPERED, NOT_ANCHORED, INTERRUPTED = 0, 1, 3, 130
 _DEADLINE_S = (
     600.0  # for one statement: counting ten million rows takes a while, and nobody waits for an answer
 )
@@ -53,16 +54,31 @@ _FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
     multiple=True,
     help="A witness: its key, to check what is stored, or <url>=<key>, to ask it too. Default: ONRECORD_WITNESSES",
 )
+@click.option(
+    "--state",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Keep there how far it came, and go on from there: after Ctrl-C, or with what is new since. "
+    "What an earlier run found sound is not read again.",
+)
 @click.option("--fresh", type=DURATION, help="Fail if the newest record is older: 90s, 30m, 2h, 1d.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object for other programs.")
 @click.pass_context
 def verify(
-    context: click.Context, /, processes: int | None, fresh: int | None, as_json: bool, **given: Any
+    context: click.Context, /, fresh: int | None, state: Path | None, as_json: bool, **given: Any
 ) -> None:
     """Check every record, and that nothing was changed, removed or added: exit code 0, 1, 2 or 3."""
     settings = Settings.from_environment(environment())
+    processes = given.pop("processes") or os.cpu_count() or 1
     outside = _outside(settings, **given)
-    verdict = _audit(settings, outside, processes or os.cpu_count() or 1)
+    reached = _reached(state, outside)
+    try:
+        verdict = _audit(settings.database_url, outside, processes, reached)
+        reached.flush()
+    except KeyboardInterrupt:
+        reached.flush()
+        done = f": the first {reached.reached.size} records were sound; --state goes on from there"
+        click.echo(f"interrupted{done if state else ''}", err=True)
+        context.exit(INTERRUPTED)
     frozen = freshness.frozen(verdict.latest_us, fresh)
     code = TAMPERED if frozen else exit_code(verdict)
     if as_json:
@@ -79,6 +95,7 @@ class _Outside:
     """What is believed because it does not come out of the database."""
 
     key: VerifierKey
+    mac_key: bytes | None
     anchors: list[Anchor]
     witnesses: list[VerifierKey]
     asked: list[Asked]
@@ -95,6 +112,7 @@ def _outside(
     shown = [each.anchor for each in asked if each.anchor is not None]
     return _Outside(
         key=pinned,
+        mac_key=_mac_key(settings),
         anchors=_anchors(settings, anchors) + shown,
         witnesses=[witness for witness, _ in read],
         asked=asked,
@@ -121,13 +139,19 @@ def _every_epoch(settings: Settings, pinned: VerifierKey) -> list[VerifierKey]:
         reader.dispose()
 
 
-def _audit(settings: Settings, outside: _Outside, processes: int) -> Verdict:
+def _reached(path: Path | None, outside: _Outside) -> StateFile:
+    from api.resuming import StateFile
+
+    return StateFile(path, outside.key, outside.mac_key)
+
+
+def _audit(url: str, outside: _Outside, processes: int, state: StateFile) -> Verdict:
     from db import migrate
     from db.audit import How, audit
     from db.engine import open_reader
 
-    migrate.check(settings.database_url)
-    reader = open_reader(settings.database_url, _DEADLINE_S)
+    migrate.check(url)
+    reader = open_reader(url, _DEADLINE_S)
     try:
         with _progress() as progress:
             return audit(
@@ -135,8 +159,8 @@ def _audit(settings: Settings, outside: _Outside, processes: int) -> Verdict:
                 outside.key,
                 outside.anchors,
                 witnesses=outside.witnesses,
-                mac_key=_mac_key(settings),
-                how=How(processes=processes, progress=progress),
+                mac_key=outside.mac_key,
+                how=How(processes=processes, progress=progress, since=state.reached, keep=state.keep),
             )
     finally:
         reader.dispose()
@@ -222,8 +246,6 @@ def _headline(verdict: Verdict) -> str:
 
 
 def _details(verdict: Verdict) -> Iterator[str]:
-    from db.auditing_epochs import lost
-
     yield f"key         {verdict.key_id}"
     yield f"signed      {verdict.notes} stored checkpoints, the largest of {verdict.signed} records"
     for source, count in verdict.anchors.items():
@@ -237,6 +259,18 @@ def _details(verdict: Verdict) -> Iterator[str]:
             yield f"cosigned    no stored checkpoint by {seen.name}"
         else:
             yield f"not checked {seen.count} cosignatures of witnesses whose keys were not given (--witness)"
+    yield from _losses(verdict)
+    yield f"newest      record is {freshness.shown(verdict.latest_us)}"
+    if verdict.since:
+        yield f"since       the first {verdict.since} records were found sound by an earlier run, not by this one"
+    yield f"payloads    {verdict.payloads}, with {verdict.predictions} rows of lookups"
+    if not verdict.is_mac_checked:
+        yield "not checked the mac of the head: its key cannot be read here"
+
+
+def _losses(verdict: Verdict) -> Iterator[str]:
+    from db.auditing_epochs import lost
+
     for each in lost(verdict):
         at = times.text(each.at_us)
         known = max([each.known_size, *each.evidence.values()])
@@ -244,7 +278,3 @@ def _details(verdict: Verdict) -> Iterator[str]:
         yield f"            reason: {each.reason}"
         for source, size in each.evidence.items():
             yield f"            {source} shows that there were {size}"
-    yield f"newest      record is {freshness.shown(verdict.latest_us)}"
-    yield f"payloads    {verdict.payloads}, with {verdict.predictions} rows of lookups"
-    if not verdict.is_mac_checked:
-        yield "not checked the mac of the head: its key cannot be read here"

@@ -92,9 +92,14 @@ def _record(change: Change, planned: Plan) -> Record:
         ),
         output=orjson.dumps(planned.result),
         actor=orjson.dumps(dict(change.actor)),
-        meta=orjson.dumps({"changed_at_us": time.time_ns() // 1000, **key}),
+        meta=orjson.dumps({"changed_at_us": time.time_ns() // 1000, **_sealed(planned), **key}),
         key=change.key,
     )
+
+
+def _sealed(planned: Plan) -> dict[str, str]:
+    """Put on record what a new secret hashes to, so that verification finds another one in its place."""
+    return {} if planned.secret is None else {"secret_digest": clients.digest(planned.secret).hex()}
 
 
 def _revoke_token(change: Change, sources: Sources) -> Plan:
