@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -14,6 +15,7 @@ from starlette.types import ASGIApp
 
 import db.clients
 import db.holds
+import db.security_events
 import db.standing
 import db.versions
 from api import authority, conditions, contract, direct, keys, wire
@@ -25,6 +27,7 @@ from api.changing import Changing
 from api.clients import Clients
 from api.document import Document
 from api.erasures import Erasures
+from api.events import Events
 from api.front import Front
 from api.guard import Guard
 from api.health import Health
@@ -35,6 +38,7 @@ from api.pages import create_pages
 from api.predictions import Predictions
 from api.records import Records
 from api.replays import Replays
+from api.security_events import SecurityEvents
 from api.settings import Settings
 from api.split import split
 from api.tokens import Elsewhere, Tokens
@@ -57,6 +61,7 @@ def create_door(settings: Settings) -> ASGIApp:
     issuer = authority.of(settings)
     reader = open_reader(settings.database_url)
     line = Line(settings.engine_socket, wire.ANSWER_BYTES, settings.answer_deadline_s + GRACE_S)
+    events = Events(line, _now_us)
     callers = Callers(issuer, lambda: db.standing.read(reader, _now_us()), _now_s)
 
     @contextlib.asynccontextmanager
@@ -64,8 +69,11 @@ def create_door(settings: Settings) -> ASGIApp:
         # Before the first request: a client that was disabled stays so across a restart.
         await callers.refresh()
         refreshing = asyncio.create_task(callers.refresh_for_ever())
+        delivering = asyncio.create_task(events.deliver_for_ever())
         yield
         refreshing.cancel()
+        delivering.cancel()
+        await events.deliver(is_last=True)
         await line.close()
         reader.dispose()
 
@@ -73,21 +81,21 @@ def create_door(settings: Settings) -> ASGIApp:
     handlers = _handlers(settings, agreed, reader, line, tokens)
     api = direct.connect(agreed, handlers, callers.authorize, settings.max_body_bytes, lifespan)
     door = split(api, create_pages(settings, agreed), agreed)
-    return Front(Guard(door, settings.hosts, settings.max_body_bytes), agreed)
+    return Front(Guard(door, settings.hosts, settings.max_body_bytes), agreed, events, _now_us)
 
 
 def _handlers(
     settings: Settings, agreed: contract.Contract, reader: Any, line: Line, tokens: Tokens | Elsewhere
 ) -> SimpleNamespace:
     lookups = Lookups(reader)
-    document = agreed.public(settings.root_path)
+    document, cursor_key = agreed.public(settings.root_path), keys.read_cursor_key(settings.var)
     changing = Changing(line=line, root_path=settings.root_path)
     return SimpleNamespace(
         tokens=tokens,
         predictions=Predictions(
             line=line,
             lookups=lookups,
-            cursor_key=keys.read_cursor_key(settings.var),
+            cursor_key=cursor_key,
             root_path=settings.root_path,
             clock_us=_now_us,
         ),
@@ -101,6 +109,7 @@ def _handlers(
         erasures=Erasures(changing=changing),
         holds=Holds(changing=changing, listing=lambda: db.holds.listing(reader), clock_us=_now_us),
         clients=_clients(changing, reader),
+        security_events=_security_events(reader, cursor_key),
         ledger=Ledger(proofs=Proofs(reader)),
         catalog=Catalog(
             models=agreed.models,
@@ -126,6 +135,10 @@ def _clients(changing: Changing, reader: Any) -> Clients:
         find=lambda client_id: db.clients.read(reader, client_id),
         live_secrets=lambda client_id: db.clients.live_secrets(reader, client_id, _now_us()),
     )
+
+
+def _security_events(reader: Any, cursor_key: bytes) -> SecurityEvents:
+    return SecurityEvents(find=functools.partial(db.security_events.search, reader), cursor_key=cursor_key)
 
 
 def _tokens(

@@ -49,9 +49,9 @@ class Authority:
         """Say how long a token lives."""
         return self._lifetime_s
 
-    def sign(self, client_id: str, scope: str, now_s: int) -> str:
-        """Write a token for a client that proved who it is."""
-        claims = Claims(client_id=client_id, scopes=frozenset(scope.split()), jti=jwts.new_jti())
+    def sign(self, client_id: str, scope: str, now_s: int, jti: str | None = None) -> str:
+        """Write a token for a client that proved who it is; `jti` names it, a new one unless told."""
+        claims = Claims(client_id=client_id, scopes=frozenset(scope.split()), jti=jti or jwts.new_jti())
         return jwts.sign(self._ring.active, self.profile, claims, now_s, self._lifetime_s)
 
     def verify(self, token: str, now_s: int) -> Claims:
@@ -97,11 +97,11 @@ class Foreign:
         if not self._keys:
             detail = "the keys of the issuer of tokens are not known yet; ask again in a few seconds"
             raise RequestRefused("issuer-unavailable", detail, Retry_After="5")
-        if jwts.kid_of(token) not in self._keys:
+        if (kid := jwts.kid_of(token)) not in self._keys:
             self._is_behind = (
                 True  # looked up in the background: a stranger's kid must not make us fetch at will
             )
-            raise TokenRefused("key")
+            raise TokenRefused("key", kid=kid)
         return jwts.verify(token, self._keys, self.profile, now_s)
 
     def refresh(self) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import anyio.to_thread
 import structlog
@@ -17,7 +18,7 @@ import structlog
 from api.authority import Authority, Foreign
 from api.calls import Claims
 from api.jwts import TokenRefused
-from api.problems import RequestRefused
+from api.problems import TWO_HEADERS, RequestRefused
 from db.engine import StorageUnavailable
 from db.standing import Standing
 
@@ -57,11 +58,12 @@ class Callers:
             claims = self.believe(token)
         except TokenRefused as refused:
             log.info("token refused", reason=str(refused))
-            raise _unauthorized(', error="invalid_token"') from refused
+            raise _unauthorized(', error="invalid_token"').tell(**_told(refused)) from refused
         if missing := needed - claims.scopes:
             names = " ".join(sorted(missing))
             header = f'Bearer realm="onrecord", error="insufficient_scope", scope="{names}"'
-            raise RequestRefused("forbidden", f"this needs the scope {names}", WWW_Authenticate=header)
+            forbidden = RequestRefused("forbidden", f"this needs the scope {names}", WWW_Authenticate=header)
+            raise forbidden.tell(**told(claims))
         if self._monotonic() - self._known_at > (FRESH_S if needed & _GRAVE else BELIEVED_S):
             detail = "whether this token was revoked cannot be told; ask again in a second"
             raise RequestRefused("store-unavailable", detail, Retry_After="1")
@@ -72,12 +74,12 @@ class Callers:
         claims = self.authority.verify(token, self._clock_s())
         standing = self._standing
         if claims.client_id in standing.disabled:
-            raise TokenRefused("client disabled")
+            raise TokenRefused("client disabled", proven=claims)
         if claims.jti in standing.revoked or claims.jti in self._just_revoked:
-            raise TokenRefused("revoked")
+            raise TokenRefused("revoked", proven=claims)
         # By whole seconds, as tokens say them: one from the very second of the revocation is refused, too.
         if claims.issued_at_s <= standing.not_before_s.get(claims.client_id, -1):
-            raise TokenRefused("issued before all were revoked")
+            raise TokenRefused("issued before all were revoked", proven=claims)
         return claims
 
     def revoke(self, jti: str) -> None:
@@ -108,11 +110,21 @@ class Callers:
 def _token(headers: Iterable[tuple[bytes, bytes]]) -> str:
     given = [value for name, value in headers if name == b"authorization"]
     if len(given) > 1:
-        raise RequestRefused("bad-request", "send one Authorization header")
+        raise RequestRefused("bad-request", "send one Authorization header").tell(**TWO_HEADERS)
     scheme, _, token = given[0].decode("latin-1").partition(" ") if given else ("", "", "")
     if scheme.lower() != "bearer" or not token:
-        raise _unauthorized("")
+        raise _unauthorized("").tell(reason="no bearer token")
     return token
+
+
+def told(claims: Claims) -> dict[str, Any]:
+    """Say for a security event who was proven to ask, and what it may do."""
+    return {"client_id": claims.client_id, "jti": claims.jti, "held": " ".join(sorted(claims.scopes))}
+
+
+def _told(refused: TokenRefused) -> dict[str, Any]:
+    proven = {} if refused.proven is None else told(refused.proven) | {"verified_signature": True}
+    return {"reason": str(refused), "claimed_kid": refused.kid, **proven}
 
 
 def _unauthorized(error: str) -> RequestRefused:

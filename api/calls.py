@@ -51,3 +51,4 @@ class Answer:
     status: int = 200
     media_type: str = JSON
     headers: Mapping[str, str] = field(default_factory=dict)
+    event: Mapping[str, Any] = field(default_factory=dict)  # of a security event: api/denials.py

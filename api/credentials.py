@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Protocol
 from urllib.parse import parse_qsl, unquote_plus
 
+from api import denials
 from api.calls import Answer, Call
 from db.clients import Client
 
@@ -33,14 +34,14 @@ class OAuthRefused(Exception):
         super().__init__(error)
         self.error, self.description = error, description
 
-    def answer(self) -> Answer:
-        """Say it the way OAuth clients read it (RFC 6749, 5.2)."""
+    def answer(self, client: Client | None = None) -> Answer:
+        """Say it the way OAuth clients read it (RFC 6749, 5.2); `client` is who has proved to ask."""
         content = {"error": self.error, "error_description": self.description}
+        event = denials.token_refused(self.error, client.client_id if client else None)
         if self.error != "invalid_client":
-            return Answer(status=400, content=content, headers=NO_STORE)
-        return Answer(
-            status=401, content=content, headers={**NO_STORE, "WWW-Authenticate": 'Basic realm="onrecord"'}
-        )
+            return Answer(status=400, content=content, headers=NO_STORE, event=event)
+        headers = {**NO_STORE, "WWW-Authenticate": 'Basic realm="onrecord"'}
+        return Answer(status=401, content=content, headers=headers, event=event)
 
 
 def authenticated(call: Call, authenticate: Authenticate) -> tuple[Client, dict[str, str]]:

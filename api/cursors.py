@@ -14,18 +14,19 @@ from dataclasses import astuple
 
 from api.problems import RequestRefused
 from db.lookups import Filter, Position
+from db.security_events import Wanted
 
 _PLACE = struct.Struct(">QI")
 _SEAL_BYTES = 16
 
 
-def write(key: bytes, wanted: Filter, last: Position) -> str:
+def write(key: bytes, wanted: Filter | Wanted, last: Position) -> str:
     """Seal a place; the text is URL-safe and opaque."""
     place = _PLACE.pack(last.idx, last.position)
     return base64.urlsafe_b64encode(place + _seal(key, wanted, place)).rstrip(b"=").decode()
 
 
-def read(key: bytes, wanted: Filter, text: str) -> Position:
+def read(key: bytes, wanted: Filter | Wanted, text: str) -> Position:
     """Open a sealed place.
 
     Raises:
@@ -42,5 +43,5 @@ def read(key: bytes, wanted: Filter, text: str) -> Position:
     return Position(*_PLACE.unpack(place))
 
 
-def _seal(key: bytes, wanted: Filter, place: bytes) -> bytes:
+def _seal(key: bytes, wanted: Filter | Wanted, place: bytes) -> bytes:
     return hmac.digest(key, repr(astuple(wanted)).encode() + place, "sha256")[:_SEAL_BYTES]

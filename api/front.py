@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import structlog
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from api import denials
 from api.catalog import ModelUnknown
 from api.contract import Contract
+from api.events import Events
 from api.logs import named
 from api.operations import Disconnected
 from api.problems import MEDIA_TYPE, Fault, RequestRefused
@@ -20,6 +22,7 @@ from api.records import erasures
 from db.engine import StorageUnavailable
 from db.erased import RecordErased
 from db.lookups import RecordNotFound
+from db.security_events import SecurityEvent
 
 log = structlog.get_logger()
 PATH_CHARACTERS = 200  # of a path in the log
@@ -37,8 +40,8 @@ _INTERNAL = Fault(slug="internal", detail="this is our fault and was logged")
 class Front:
     """Wraps a door: whatever happens inside, exactly one well-formed answer leaves, or none if the caller left."""
 
-    def __init__(self, app: ASGIApp, contract: Contract) -> None:
-        self._app = app
+    def __init__(self, app: ASGIApp, contract: Contract, events: Events, clock_us: Callable[[], int]) -> None:
+        self._app, self._events, self._clock_us = app, events, clock_us
         self._allowed = _allowed(contract)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -55,6 +58,8 @@ class Front:
             return
         except Exception as error:  # noqa: BLE001  # the last resort: a caller must get an answer, the log the reason
             await self._answer_error(error, scope, answering)
+        if denials.TOLD in scope["extensions"]:
+            self._note(lambda at_us: denials.answered(scope, at_us, answering.request_id))
         self._log(scope, answering, time.perf_counter() - started)
 
     async def _answer_error(self, error: Exception, scope: Scope, answering: _Answering) -> None:
@@ -68,6 +73,15 @@ class Front:
         else:
             content = fault.body(answering.request_id)
             await answering.send_whole(fault.status, {"Content-Type": MEDIA_TYPE, **fault.headers}, content)
+        self._note(lambda at_us: denials.refused(scope, error, fault, at_us, answering.request_id))
+
+    def _note(self, told: Callable[[int], SecurityEvent | None]) -> None:
+        """Note a security event; the answer has left, and nothing that happens here can change it."""
+        try:
+            if (event := told(self._clock_us())) is not None:
+                self._events.note(event)
+        except Exception:
+            log.exception("event-not-noted")
 
     def _fault(self, error: Exception, scope: Scope) -> Fault:
         if isinstance(error, RequestRefused):

@@ -15,7 +15,7 @@ from urllib.parse import unquote_to_bytes
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.hosts import Hosts
-from api.problems import RequestRefused
+from api.problems import TWO_HEADERS, RequestRefused
 
 # What the connection saw of the request line and ASGI has no word for: `target`, where it is no plain path.
 SEEN = "onrecord_seen"
@@ -140,7 +140,10 @@ def _merged(fields: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
     merged: dict[bytes, bytes] = {}
     for name, value in fields:
         if name in merged and name in _ONCE:
-            _refuse(f"send the header {name.decode()} once")
+            refused = RequestRefused(
+                "bad-request", f"send the header {name.decode()} once", Connection="close"
+            )
+            raise refused.tell(**TWO_HEADERS) if name == b"authorization" else refused
         merged[name] = merged[name] + b", " + value if name in merged else value
     return merged
 

@@ -33,13 +33,22 @@ _HEADER = frozenset({"alg", "typ", "kid"})
 _HINTS = frozenset(
     {"x5t", "x5t#S256"}
 )  # other issuers name a certificate beside the kid; it is not looked at
+_CLAIMS = ("exp", "iat", "nbf", "aud", "iss", "sub", "jti")
 _REMEMBERED = 1024  # tokens of 4 KiB at most
 # The last second of the year 9999; beyond, a time cannot be shown.
 _LAST_SECOND = 253_402_300_799
 
 
 class TokenRefused(Exception):
-    """The token is not one of ours, or no longer; which check failed is for the log, not for the caller."""
+    """The token is not one of ours, or no longer; which check failed is for the operator, not for the caller.
+
+    `proven` is what the token says of its client and itself, where its signature is good all the same; `kid` is the key
+    it names, which proves nothing.
+    """
+
+    def __init__(self, reason: str, *, kid: str | None = None, proven: Claims | None = None) -> None:
+        super().__init__(reason)
+        self.kid, self.proven = kid, proven
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,15 +98,37 @@ def verify(token: str, keys: Mapping[str, VerifyingKey], profile: Profile, now_s
     Raises:
         TokenRefused: for whatever reason; nothing else leaves this function.
     """
-    key = keys.get(kid_of(token))
+    kid = kid_of(token)
+    key = keys.get(kid)
     if key is None:
-        raise TokenRefused("key")
+        raise TokenRefused("key", kid=kid)
     header, payload, _ = token.split(".")
-    _check_header(_strict(header), key, profile)
-    claims = _strict(payload)
-    _check_times(claims, now_s)
-    _check_signature(token, key, profile)
-    return _claims(claims, profile)
+    try:
+        _check_header(_strict(header), key, profile)
+        claims = _strict(payload)
+        try:
+            _check_times(claims, now_s)
+            _check_signature(token, key, profile)
+        except _Dead as dead:
+            raise TokenRefused(str(dead), proven=_proven(token, key, claims, profile)) from dead
+        return _claims(claims, profile)
+    except TokenRefused as refused:
+        refused.kid = kid
+        raise
+
+
+class _Dead(Exception):
+    """What a token claims is not, or no longer, to be believed, whoever signed it."""
+
+
+def _proven(token: str, key: VerifyingKey, claims: Mapping[str, Any], profile: Profile) -> Claims | None:
+    """Say whose a token is that is refused for what it claims, if nothing but its signature counted."""
+    checks = {"enforce_minimum_key_length": True} | {f"verify_{name}": False for name in _CLAIMS}
+    try:
+        _PYJWT.decode(token, key.public, algorithms=[key.algorithm], options=checks)  # type: ignore[arg-type]  # as below
+        return _claims({"iat": 0, "exp": 0, **claims}, profile)
+    except (jwt.PyJWTError, ValueError, TypeError, KeyError, TokenRefused):
+        return None
 
 
 def _check_header(header: Mapping[str, Any], key: VerifyingKey, profile: Profile) -> None:
@@ -115,11 +146,11 @@ def _check_header(header: Mapping[str, Any], key: VerifyingKey, profile: Profile
 def _check_times(claims: Mapping[str, Any], now_s: int) -> None:
     times = {name: claims[name] for name in ("exp", "iat", "nbf") if name in claims}
     if any(type(value) is not int or not 0 <= value <= _LAST_SECOND for value in times.values()):
-        raise TokenRefused("times")
+        raise _Dead("times")
     if not {"exp", "iat"} <= times.keys() or not 0 < times["exp"] - times["iat"] <= MAX_LIFETIME_S:
-        raise TokenRefused("lifetime")
+        raise _Dead("lifetime")
     if now_s >= times["exp"] + LEEWAY_S or max(times["iat"], times.get("nbf", 0)) > now_s + LEEWAY_S:
-        raise TokenRefused("expired or not yet valid")
+        raise _Dead("expired or not yet valid")
 
 
 @lru_cache(maxsize=_REMEMBERED)
@@ -144,8 +175,10 @@ def _check_signature(token: str, key: VerifyingKey, profile: Profile) -> None:
             issuer=profile.issuer,
             options=checks,  # type: ignore[arg-type]  # the type knows only some of the options PyJWT reads
         )
+    except (jwt.DecodeError, jwt.InvalidAlgorithmError, jwt.InvalidKeyError) as refused:
+        raise TokenRefused("signature") from refused
     except (jwt.PyJWTError, ValueError, TypeError) as refused:
-        raise TokenRefused("signature or claims") from refused
+        raise _Dead("claims") from refused
 
 
 _PYJWT = jwt.PyJWT()

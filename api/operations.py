@@ -16,7 +16,7 @@ import anyio.to_thread
 import orjson
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from api import conditions, negotiation
+from api import conditions, denials, negotiation
 from api.bodies import read_json
 from api.calls import JSON, Answer, Call
 from api.contract import Contract
@@ -76,12 +76,16 @@ class Checked:
         path, query = self._parameters.read(scope.get("path_params", {}), scope["query_string"])
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         self._parameters.check(headers)
-        raw, body = b"", None
+        raw = b""
         if self._media is not None:
             self._check_headers(headers)
             raw = await _read(receive, int(headers["content-length"]), self._max_bytes)
-            body = self._parse(raw)
-        accept = self._negotiate(headers.get("accept"))
+        try:
+            body = self._parse(raw) if self._media is not None else None
+            accept = self._negotiate(headers.get("accept"))
+        except RequestRefused as refused:
+            refused.tell(**denials.of_body(raw))
+            raise
         token = scope["extensions"].get(CONTEXT, {}).get("token_info", {})
         scope["extensions"][_CALL] = Call(
             claims=token.get("claims"),
@@ -199,6 +203,8 @@ class Called:
             answer = await self._handler(call)
         else:
             answer = await anyio.to_thread.run_sync(self._handler, call)
+        if answer.event or answer.status >= 400:
+            scope["extensions"][denials.TOLD] = call, answer
         headers = dict(answer.headers)
         if call.claims is not None:
             headers.setdefault("Cache-Control", "no-store")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 import orjson
 
@@ -108,6 +108,10 @@ class Fault:
         return body(self.slug, self.detail, errors=self.errors, **self.more, request_id=request_id)
 
 
+# Nobody can say whose the request is, so it is counted among those that prove nobody (api/denials.py).
+TWO_HEADERS = {"kind": "unauthenticated", "reason": "two Authorization headers"}
+
+
 class RequestRefused(Exception):
     """A request is wrong in a way the door can tell; carries its fault to the one place that answers."""
 
@@ -117,6 +121,12 @@ class RequestRefused(Exception):
         super().__init__(f"{slug}: {detail}")
         names = {name.replace("_", "-"): value for name, value in headers.items()}
         self.fault = Fault(slug=slug, detail=detail, errors=errors, headers=names)
+        self.event: dict[str, Any] = {}
+
+    def tell(self, **event: Any) -> Self:
+        """Say what a security event of it holds besides what every one does (api/denials.py)."""
+        self.event |= event
+        return self
 
 
 def validation(errors: Sequence[Mapping[str, str]], total: int | None = None) -> RequestRefused:

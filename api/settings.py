@@ -66,10 +66,7 @@ class Settings:
         "operator; costs memory",
     )
     root_path: str = setting(
-        "",
-        readings.PREFIX,
-        "path prefix that a proxy strips before us",
-        "operator; a wrong one breaks links",
+        "", readings.PREFIX, "path prefix that a proxy strips before us", "operator; a wrong one breaks links"
     )
     public_url: str = setting(
         "http://<host>:<port><root_path>",
@@ -100,10 +97,7 @@ class Settings:
         "developer; traces may show inputs",
     )
     token_lifetime_s: int = setting(
-        "600",
-        whole(60, 3600, "seconds"),
-        "life of an access token",
-        "operator; a stolen token lives as long",
+        "600", whole(60, 3600, "seconds"), "life of an access token", "operator; a stolen token lives as long"
     )
     token_algorithm: str = setting(
         "ES256",
@@ -142,10 +136,7 @@ class Settings:
         "operator; one request may hold a model busy",
     )
     queue_requests: int = setting(
-        "4096",
-        whole(1, 1_000_000),
-        "most requests inside the engine; one more is answered 503",
-        "operator",
+        "4096", whole(1, 1_000_000), "most requests inside the engine; one more is answered 503", "operator"
     )
     queue_bytes: int = setting(
         str(64 * MIB),
@@ -213,6 +204,13 @@ class Settings:
         readings.SWITCH,
         "take fewer than 184 days, although Regulation (EU) 2024/1689 asks for six months of logs",
         "operator; only for systems that no such rule covers",
+    )
+
+    events_days: int = setting(
+        "90",
+        whole(1, 3650, "days"),
+        "days after which security events are deleted: they name clients and addresses",
+        "operator; what is deleted can no longer be looked into",
     )
 
     @classmethod

@@ -12,12 +12,13 @@ from typing import Any
 
 import anyio.to_thread
 
+from api import denials
 from api.authority import Authority
 from api.callers import Callers
 from api.calls import Answer, Call, Claims
 from api.changing import Changing
 from api.credentials import NO_STORE, Authenticate, OAuthRefused, authenticated
-from api.jwts import TokenRefused
+from api.jwts import TokenRefused, new_jti
 from api.problems import RequestRefused
 from api.settings import Settings
 from db.clients import Client
@@ -41,19 +42,22 @@ class Tokens:
 
     def issue(self, call: Call) -> Answer:
         """Give a token to a client that proves who it is, for no more than it is registered for."""
+        client = None
         try:
             client, form = authenticated(call, self.authenticate)
             scope = _granted(client, form)
         except OAuthRefused as refused:
-            return refused.answer()
-        token = self.authority.sign(client.client_id, scope, self.clock_s())
+            return refused.answer(client)
+        jti = new_jti()
+        token = self.authority.sign(client.client_id, scope, self.clock_s(), jti)
         content = {
             "access_token": token,
             "token_type": "Bearer",
             "expires_in": self.authority.lifetime_s,
             "scope": scope,
         }
-        return Answer(content=content, headers=NO_STORE)
+        event = denials.token_given(client.client_id, scope, jti)
+        return Answer(content=content, headers=NO_STORE, event=event)
 
     async def revoke(self, call: Call) -> Answer:
         """Void a token of the client's own; about any other text nothing is said and done (RFC 7009, 2.2)."""
@@ -78,7 +82,10 @@ class Tokens:
             return refused.answer()
         if INTROSPECT not in client.scope:
             header = f'Bearer realm="onrecord", error="insufficient_scope", scope="{INTROSPECT}"'
-            raise RequestRefused("forbidden", f"this needs the scope {INTROSPECT}", WWW_Authenticate=header)
+            forbidden = RequestRefused(
+                "forbidden", f"this needs the scope {INTROSPECT}", WWW_Authenticate=header
+            )
+            raise forbidden.tell(client_id=client.client_id, held=" ".join(sorted(client.scope)))
         content: dict[str, Any] = {"active": claims is not None}
         if claims is not None:
             content |= {

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     Column,
     Dialect,
     Double,
@@ -276,4 +277,21 @@ alias = Table(
     Column("previous", Text),
     Column("changed_at_us", BigInteger, nullable=False),
     ForeignKeyConstraint(["model", "version"], ["version.model", "version.version"]),
+)
+
+security_event = Table(  # operational, no part of the ledger: bounded, and gone after ONRECORD_EVENTS_DAYS
+    "security_event",
+    metadata,
+    Column("id", _Idx, primary_key=True),
+    Column("at_us", BigInteger, nullable=False),
+    *(Column(name, Text, nullable=False) for name in ("kind", "reason")),
+    Column("status", SmallInteger),
+    *(Column(name, Text) for name in ("client_id", "jti", "claimed_kid", "address", "operation", "target")),
+    *(Column(name, Text) for name in ("needed", "held", "request", "body_sha256")),
+    Column("verified_signature", Boolean),
+    Column("body_bytes", BigInteger),
+    Column("suppressed", BigInteger),
+    Index("security_event_by_time", "at_us"),
+    Index("security_event_by_kind", "kind", "id"),
+    Index("security_event_by_client", "client_id", "id"),
 )

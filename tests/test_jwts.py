@@ -28,6 +28,7 @@ GOOD_CLAIMS = {
 
 
 WHO = Claims(client_id="demo", scopes=frozenset({"predict", "models:read"}), jti="x" * 22)
+THEN = replace(WHO, issued_at_s=NOW, expires_at_s=NOW + 600)
 
 
 def _verify(token: str, now_s: int, key: SigningKey = KEY) -> Claims:
@@ -56,7 +57,7 @@ def test_a_token_says_who_and_what_for() -> None:
     """A token we signed is read back as the client and exactly its scopes."""
     claims = _verify(sign(KEY, PROFILE, WHO, NOW, 600), NOW)
 
-    assert claims == WHO
+    assert claims == THEN
 
 
 class TestRemembered:
@@ -88,7 +89,7 @@ class TestRemembered:
 
     def test_another_audience_does_not_take_it(self) -> None:
         """What was checked for one service says nothing for another."""
-        with pytest.raises(TokenRefused, match="signature or claims"):
+        with pytest.raises(TokenRefused, match=r"signature|claims"):
             verify(self.TOKEN, {KEY.verifying.kid: KEY.verifying}, replace(PROFILE, audience="other"), NOW)
 
     def test_a_changed_copy_is_another_token(self) -> None:
@@ -220,7 +221,7 @@ def test_a_published_key_has_no_private_member(algorithm: str, members: str) -> 
 
     claims = _verify(sign(key, PROFILE, WHO, NOW, 600), NOW, key)
 
-    assert claims == WHO
+    assert claims == THEN
     assert key.verifying.jwk().keys() == {*members.split(), "kid", "use", "alg"}
 
 

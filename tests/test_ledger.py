@@ -17,6 +17,7 @@ NOT_FOUND = {
     "alembic_version.version_num": "another schema is not read at all: `verify` refuses with exit code 2",
     "client_secret.id": "the number of a row, which nothing but the order of two secrets depends on",
 }
+NO_LEDGER = {"security_event"}  # operational; no record vouches for it
 CAUSES = {  # which byte of a leaf was flipped, and what gives it away first
     0: {Cause.LEAF},
     1: {Cause.LEAF, Cause.COLUMN},
@@ -108,7 +109,8 @@ def test_one_bit_of_a_payload_is_found(mended: Rigged, column: str) -> None:
 def test_every_column_of_every_table_is_covered(mended: Rigged) -> None:
     """T3: whatever column the catalogue knows, changed in a row of its table, makes the audit fail."""
     silent = set()
-    for (table, column), declared in mended.columns().items():
+    known = {key: declared for key, declared in mended.columns().items() if key[0] not in NO_LEDGER}
+    for (table, column), declared in known.items():
         row = mended.row(table)
         changed = another(row[column], declared)
         mended.change(table, row, column, changed)

@@ -23,6 +23,7 @@ from api.engine import changes, desk
 from api.engine.batching import Lane
 from api.engine.committing import Committer
 from api.engine.desk import Desk, Request
+from api.engine.events import Events
 from api.engine.heartbeat import beat
 from api.engine.journal import journal_of
 from api.engine.keys import Keys
@@ -61,12 +62,10 @@ class Engine:
         self._loading = Loading(settings)
         self._keys = Keys(ledger, roster.reader, clock)
         self._committer = Committer(ledger, self._desk, self._keys)
+        self._events = Events(self._committer, settings.events_days, clock)
         self._witnesses = Witnesses(settings, ledger, self._committer)
         self._lanes = Lanes(
-            roster,
-            self._loading,
-            self._desk,
-            lambda load: Lane(load, self._desk, self._committer.put, clock),
+            roster, self._loading, self._desk, lambda load: Lane(load, self._desk, self._committer.put, clock)
         )
         self._replays = Replays(
             settings,
@@ -91,6 +90,7 @@ class Engine:
                 tasks.create_task(beat(self._committer, self._settings.heartbeat_s, self._clock))
                 tasks.create_task(self._keys.purge_for_ever(self._committer.with_pen))
                 tasks.create_task(self._refuse_late())
+                tasks.create_task(self._events.purge_for_ever())
                 tasks.create_task(Retaining(self._settings, self._perform, self._clock).run())
                 await self._lanes.start(tasks)
                 server = await asyncio.start_unix_server(self._serve, sock=listening)
@@ -156,6 +156,8 @@ class Engine:
                 self._replay(frame, writer, key)
             case "state":
                 self._state(frame, writer)
+            case "events":
+                self._tasks.create_task(self._events.take(frame, writer))
             case "change":
                 self._tasks.create_task(self._change(frame, writer, key))
             case _:
@@ -269,10 +271,8 @@ class Engine:
     async def _journal_erasure(self) -> None:
         try:
             await asyncio.to_thread(self._journal.keep, self._roster.reader)
-        except (
-            OSError,
-            StorageUnavailable,
-        ) as failed:  # it is on record; the next one, or the next start, writes it
+        except (OSError, StorageUnavailable) as failed:
+            # it is on record; the next one, or the next start, writes it
             log.error("erasure-not-journaled-yet", reason=str(failed))  # noqa: TRY400  # the reason is all there is to know
 
     def _plan(self, change: Change) -> Plan:
