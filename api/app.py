@@ -41,6 +41,7 @@ from api.replays import Replays
 from api.security_events import SecurityEvents
 from api.settings import Settings
 from api.split import split
+from api.throttle import Throttle
 from api.tokens import Elsewhere, Tokens
 from db.engine import open_reader
 from db.lookups import Lookups
@@ -80,6 +81,7 @@ def create_door(settings: Settings) -> ASGIApp:
     tokens = _tokens(settings, agreed, callers, reader, line)
     handlers = _handlers(settings, agreed, reader, line, tokens)
     api = direct.connect(agreed, handlers, callers.authorize, settings.max_body_bytes, lifespan)
+    api = Throttle(api, line, settings.failures_per_address)
     door = split(api, create_pages(settings, agreed), agreed)
     return Front(Guard(door, settings.hosts, settings.max_body_bytes), agreed, events, _now_us)
 

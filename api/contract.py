@@ -166,7 +166,7 @@ def _add_shared_responses(operation: dict[str, Any]) -> None:
     shared = {"400": "BadRequest", "406": "NotAcceptable", "414": "UriTooLong", "417": "ExpectationFailed"}
     shared |= {"431": "HeadersTooLarge", "500": "Failed", "503": "Unavailable"}
     if operation.get("security"):
-        shared |= {"401": "Unauthorized", "403": "Forbidden"}
+        shared |= {"429": "QuotaExceeded"} | {"401": "Unauthorized", "403": "Forbidden"}
     if body := operation.get("requestBody"):
         shared |= {
             "408": "RequestTimeout",
@@ -175,6 +175,7 @@ def _add_shared_responses(operation: dict[str, Any]) -> None:
             "415": "UnsupportedMediaType",
         }
         if _FORM in body["content"]:
+            shared |= {"429": "QuotaExceeded"}
             del shared["406"]
     if _KEYED in operation.get("parameters", ()):
         shared |= {"409": "InFlight", "422": "KeyReused"}

@@ -60,6 +60,7 @@ class Predictions:
             "version": call.body.get("version"),
             "alias": call.body.get("alias"),
             "received_at_us": received_at_us,
+            "instances": len(call.body["instances"]),
             **keyed(call, f"POST /v1/models/{model}/predictions"),
         }
         try:

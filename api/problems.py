@@ -53,6 +53,7 @@ PROBLEMS: Mapping[str, Kind] = {
     "expectation-failed": Kind(417, "The expectation cannot be met", "Leave the header Expect away, or send 100-continue."),
     "headers-too-large": Kind(431, "The headers are too large", "A token and a handful of headers fit."),
     "too-many-connections": Kind(429, "Too many connections", "Answered by the proxy in front: too many connections from one address. Keep connections open and use them again."),
+    "quota-exceeded": Kind(429, "Too much in a minute", "`violated-policies` names the limit, RateLimit-Policy says how much of it is taken in how many seconds, RateLimit what is left. Nothing was recorded. Ask again after Retry-After seconds."),
     "length-required": Kind(411, "Length required", "Send the body with Content-Length, not in chunks."),
     "too-large": Kind(413, "The body is too large", "The detail says how much is read. Split the request."),
     "unsupported-media-type": Kind(415, "Unsupported media type", "The header Accept says what can be sent, in UTF-8 and without content coding."),

@@ -144,3 +144,25 @@ def written(value: object) -> str:
     if isinstance(value, bool):
         return "on" if value else "off"
     return str(value)
+
+
+def variable_of(name: str) -> str:
+    """Name the variable behind a field: `drain_s` is set by `ONRECORD_DRAIN_S`."""
+    return "DATABASE_URL" if name == "database_url" else f"ONRECORD_{name.upper()}"
+
+
+def read(name: str, about: Mapping[str, Any], text: str) -> Any:
+    """Read what a variable is set to; raises SettingRefused."""
+    reading: Reading = about["reading"]
+    try:
+        return reading.read(text)
+    except ValueError as refused:
+        culprit = refused.entry if isinstance(refused, EntryRefused) else text
+        raise SettingRefused(variable_of(name), culprit, reading.allowed) from refused
+
+
+def documented(name: str, about: Mapping[str, Any]) -> Documented:
+    """Say all there is to say of a setting."""
+    allowed = about["reading"].allowed
+    told = {each: about[each] for each in ("default", "meaning", "trust")}
+    return Documented(variable=variable_of(name), allowed=allowed, **told)

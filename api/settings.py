@@ -10,12 +10,12 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import Field, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from api import readings
-from api.readings import Documented, Reading, SettingRefused, setting, whole
+from api.readings import Documented, setting, variable_of, whole
 from api.witnesses import WITNESSES, Witnesses
 
 MIB = 1 << 20
@@ -144,6 +144,24 @@ class Settings:
         "most request bytes inside the engine; more is answered 503",
         "operator; bounds the engine's memory",
     )
+    rate_per_client: int = setting(
+        "0",
+        whole(0, 1_000_000_000),
+        "most predictions and replays a client may ask for in a minute; more is answered 429; 0: no limit",
+        "operator; counted by the engine for all doors of a host, anew when it starts",
+    )
+    instances_per_client: int = setting(
+        "0",
+        whole(0, 1_000_000_000),
+        "most instances a client may send in a minute; more is answered 429; 0: no limit",
+        "operator; as above; a request with more than that is never taken",
+    )
+    failures_per_address: int = setting(
+        "60",
+        whole(0, 1_000_000_000),
+        "failures to authenticate that an address may have in a minute; then 429 instead of 401; 0: no limit",
+        "operator; callers behind one address share it for /oauth/; a good token always works",
+    )
     answer_deadline_s: int = setting(
         "10",
         whole(1, 600, "seconds"),
@@ -227,7 +245,7 @@ class Settings:
                 text = re.sub(
                     r"<(\w+)>", lambda match: readings.within(values[match[1]]), each.metadata["default"]
                 )
-            values[each.name] = _read(each, text)
+            values[each.name] = readings.read(each.name, each.metadata, text)
         readings.refuse_short(values["retention_days"], is_wanted=values["retention_under_six_months"])
         return cls(**values)
 
@@ -242,31 +260,9 @@ class Settings:
         return self.var / "clients" / f"{name}.json"
 
 
-def _read(each: Field[Any], text: str) -> Any:
-    reading: Reading = each.metadata["reading"]
-    try:
-        return reading.read(text)
-    except ValueError as refused:
-        culprit = refused.entry if isinstance(refused, readings.EntryRefused) else text
-        raise SettingRefused(variable_of(each.name), culprit, reading.allowed) from refused
-
-
-def variable_of(name: str) -> str:
-    """Name the variable behind a field: `drain_s` is set by `ONRECORD_DRAIN_S`."""
-    return "DATABASE_URL" if name == "database_url" else f"ONRECORD_{name.upper()}"
-
-
 def table() -> Iterator[Documented]:
     """Walk the settings as documentation, in the order in which defaults may refer to each other."""
-    for each in fields(Settings):
-        about = each.metadata
-        yield Documented(
-            variable=variable_of(each.name),
-            default=about["default"],
-            allowed=about["reading"].allowed,
-            meaning=about["meaning"],
-            trust=about["trust"],
-        )
+    return (readings.documented(each.name, each.metadata) for each in fields(Settings))
 
 
 def environment(**chosen: object) -> dict[str, str]:

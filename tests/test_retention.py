@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from api.engine.opening import opened
-from api.settings import SettingRefused, Settings
+from api.readings import SettingRefused
+from api.settings import Settings
 from db.engine import open_reader
 from db.lookups import Lookups
 from tests import auditor

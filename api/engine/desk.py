@@ -13,7 +13,10 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+import orjson
+
 from api import problems, wire
+from api.engine.roster import CHAMPION
 from db.records import RequestKey
 
 RETRY = {"Retry-After": "1"}
@@ -122,10 +125,43 @@ class Desk:
         return True
 
 
+def request_of(
+    frame: wire.Frame,
+    door: asyncio.StreamWriter,
+    taken_at_us: int,
+    deadline: float,
+    key: RequestKey | None,
+) -> Request:
+    """Read a request off its head; whatever is raised, the head is not one of this release."""
+    head = frame.head
+    version = head.get("version") or ""
+    actor = {name: head[name] for name in ("client_id", "jti", "scope") if name in head}
+    actor["client_id"] = head["client"]
+    return Request(
+        door=door,
+        number=frame.number,
+        record=UUID(head["record"]),
+        client_id=head["client"],
+        actor=orjson.dumps(actor),
+        model=head["model"],
+        version=version,
+        alias=None if version else head.get("alias") or CHAMPION,
+        received_at_us=head["received_at_us"],
+        taken_at_us=taken_at_us,
+        deadline=deadline,
+        body=frame.body,
+        key=key,
+    )
+
+
 def turn_away(request: Request, slug: str, detail: str, **extra: Any) -> None:
     """Answer a problem that is on no record to a request that is not inside."""
+    reply(request, *refusal(slug, detail, **extra))
+
+
+def reply(request: Request, head: dict[str, Any], body: bytes) -> None:
+    """Answer a request that is not inside."""
     _let_go(request)
-    head, body = refusal(slug, detail, **extra)
     write(request.door, wire.encode(request.number, head, body))
 
 

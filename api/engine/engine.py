@@ -30,9 +30,10 @@ from api.engine.keys import Keys
 from api.engine.lanes import Lanes
 from api.engine.loading import Loading
 from api.engine.plans import Change, ChangeRefused, Done, Plan, Sources
+from api.engine.quotas import Quotas, told
 from api.engine.replaying import Replays
 from api.engine.retaining import Retaining
-from api.engine.roster import CHAMPION, Roster
+from api.engine.roster import Roster
 from api.engine.witnesses import Witnesses
 from api.settings import Settings
 from db import originals
@@ -60,6 +61,7 @@ class Engine:
         self._settings, self._ledger, self._roster, self._clock = settings, ledger, roster, clock
         self._desk = Desk(most_requests=settings.queue_requests, most_bytes=settings.queue_bytes)
         self._loading = Loading(settings)
+        self._quotas = Quotas(settings)
         self._keys = Keys(ledger, roster.reader, clock)
         self._committer = Committer(ledger, self._desk, self._keys)
         self._events = Events(self._committer, settings.events_days, clock)
@@ -160,6 +162,8 @@ class Engine:
                 self._tasks.create_task(self._events.take(frame, writer))
             case "change":
                 self._tasks.create_task(self._change(frame, writer, key))
+            case "failed":
+                _reply(writer, frame, told(self._quotas.failed(str(frame.head.get("address")))), b"")
             case _:
                 _reply(writer, frame, *desk.refusal("internal", "the engine does not know this question"))
 
@@ -172,6 +176,8 @@ class Engine:
             return
         if self._is_stopping:
             desk.turn_away(request, "engine-unavailable", _STOPPING)
+        elif refusal := self._quotas.refusal(request, frame.head.get("instances", 0)):
+            desk.reply(request, *refusal)
         elif not self._desk.admit(request):
             desk.turn_away(request, "overloaded", "the queue is full; ask again in a second")
         else:
@@ -188,30 +194,16 @@ class Engine:
             return
         if self._is_stopping:
             desk.turn_away(request, "engine-unavailable", _STOPPING)
+        elif refusal := self._quotas.refusal(request, 0):
+            desk.reply(request, *refusal)
         else:
             self._replays.take(request, of, position, self._tasks.create_task)
 
     def _request(self, frame: wire.Frame, writer: asyncio.StreamWriter, key: RequestKey | None) -> Request:
-        head = frame.head
-        version = head.get("version") or ""
-        actor = {name: head[name] for name in ("client_id", "jti", "scope") if name in head}
-        actor["client_id"] = head["client"]
-        return Request(
-            door=writer,
-            number=frame.number,
-            record=UUID(head["record"]),
-            client_id=head["client"],
-            actor=orjson.dumps(actor),
-            model=head["model"],
-            version=version,
-            alias=None if version else head.get("alias") or CHAMPION,
-            received_at_us=head["received_at_us"],
-            taken_at_us=self._clock(),
-            deadline=asyncio.get_running_loop().time() + self._settings.answer_deadline_s,
-            body=frame.body,
-            key=key,
-            left=None if key is None else partial(self._keys.release, key),
-        )
+        deadline = asyncio.get_running_loop().time() + self._settings.answer_deadline_s
+        request = desk.request_of(frame, writer, self._clock(), deadline, key)
+        request.left = None if key is None else partial(self._keys.release, key)
+        return request
 
     async def _refuse_late(self) -> None:
         while True:
