@@ -226,6 +226,7 @@ def _ledger(service: Service) -> str:
         "no-such-file",
         f"http://127.0.0.1:1={Signer(name='a.test', private=Ed25519PrivateKey.generate()).key()}",
     ],
+    ids=["no key", "a key that is none", "no address", "an address with a query", "no file", "a log's key"],
 )
 def test_a_witness_that_is_configured_wrongly_is_named(tmp_path: Path, wrong: str) -> None:
     """The refusal shows the one entry that is wrong among good ones, and what would be right."""
