@@ -176,7 +176,10 @@ def _file(url: URL) -> Path:
 
 def _hold(file: Path) -> IO[bytes]:
     """Lock the pen of this file for this process; the kernel lets go when the process dies."""
-    lock = file.with_name(file.name + ".pen").open("ab")
+    try:
+        lock = file.with_name(file.name + ".pen").open("ab")
+    except OSError as error:  # a file system that became read-only may be writable again
+        raise sqlite3.OperationalError(f"the pen's lock cannot be opened: {error.strerror}") from error
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
