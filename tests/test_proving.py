@@ -66,7 +66,9 @@ def test_a_version_from_before_manifests_is_bound_by_registering_it_again(shelf:
     with pytest.raises(registry.ModelRefused, match="python -m api model register housing 1"):
         loading.load(old)
 
-    assert plan(shelf, "model.register", "1", Table(versions={(MODEL, "1"): old})).apply is not None
+    unbound = Table(versions={(MODEL, "1"): old})
+    assert "model register housing 1" in refused_change(shelf, "model.promote", "1", unbound)
+    assert plan(shelf, "model.register", "1", unbound).apply is not None
     assert plan(shelf, "model.register", "1", Table(versions={(MODEL, "1"): found})).apply is None
 
 

@@ -41,17 +41,9 @@ class Loading:
         """Load a version whose files are those registered, proved by its golden answers; raises ModelRefused."""
         from models import registry
 
-        if found.manifest is None:
-            raise registry.ModelRefused(
-                found.model,
-                found.version,
-                "it was registered before manifests were; register it again: "
-                f"python -m api model register {found.model} {found.version}",
-            )
+        terms = self._terms(found)
         with self._one_at_a_time:
-            return registry.load(
-                self._store, found.model, found.version, found.digest, self._terms(found.manifest)
-            )
+            return registry.load(self._store, found.model, found.version, found.digest, terms)
 
     def prove(self, found: Registered) -> None:
         """See in another process that a version loads, and keep that process for the next; raises ModelRefused."""
@@ -62,7 +54,7 @@ class Loading:
             model=found.model,
             version=found.version,
             digest=found.digest,
-            terms=self._terms(found.manifest),
+            terms=self._terms(found),
         )
         with self._one_proof_at_a_time:
             self._prover = self._prover or proving.Prover(bare_environment())
@@ -96,10 +88,17 @@ class Loading:
         except registry.ModelRefused as refused:
             raise NoArtefact(f"version {version} of {model}: {refused.reason}") from refused
 
-    def _terms(self, manifest: str | None) -> Terms:
-        from models.registry import Terms
+    def _terms(self, found: Registered) -> Terms:
+        from models.registry import ModelRefused, Terms
 
-        return Terms(manifest=manifest, publishers=self._publishers, largest_bytes=self._largest_bytes)
+        if found.manifest is None:
+            raise ModelRefused(
+                found.model,
+                found.version,
+                "it was registered before manifests were; register it again: "
+                f"python -m api model register {found.model} {found.version}",
+            )
+        return Terms(manifest=found.manifest, publishers=self._publishers, largest_bytes=self._largest_bytes)
 
 
 def _publishers(path: Path) -> tuple[bytes, ...]:
