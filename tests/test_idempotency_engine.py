@@ -46,10 +46,10 @@ class Keyed(Slow):
         self.hold_key, self.receipt = ledger.hold_key, ledger.receipt
 
 
-def ask(door: Door, key: str = "k" * 16, body: bytes = BODY) -> int:
+def ask(door: Door, key: str = "k" * 16, body: bytes = BODY, client: str = "tester") -> int:
     """Put a request with a key on its way."""
     named = {"key": key, "operation": "POST /there", "body": hashlib.sha256(body).hexdigest()}
-    return door.send_body("housing", body, idempotency=named)
+    return door.send_body("housing", body, idempotency=named, client=client)
 
 
 def answered(door: Door, key: str = "k" * 16, body: bytes = BODY) -> Answered:
