@@ -86,3 +86,20 @@ def test_a_hostile_megabyte_costs_no_more_than_its_length(unit: bytes) -> None:
         bodies.read_json(body)
 
     assert time.process_time() - started < 2
+
+
+@given(
+    st.integers(0, 2),
+    st.integers(bodies.MAX_DEPTH - 3, bodies.MAX_DEPTH + 3),
+    st.text('[]{}", :', max_size=8),
+)
+def test_brackets_in_strings_do_not_count_as_depth(shape: int, depth: int, text: str) -> None:
+    """However many siblings there are and whatever strings say, the limit is met exactly where nesting passes it."""
+    text = text.replace('"', "")
+    value: object = text
+    for level in range(depth):
+        value = [value, {text: text}][: level + 1] if (level + shape) % 2 else {text: value, text + "x": text}
+    raw = json.dumps({"a": [{}] * bodies.MAX_DEPTH, "b": value}).encode()
+
+    assert bodies._is_deep(raw) == (bodies._depth(raw) > bodies.MAX_DEPTH)
+    assert bodies._is_deep(raw) == (depth + 1 > bodies.MAX_DEPTH)
