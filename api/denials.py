@@ -85,7 +85,8 @@ def network(address: str | None) -> str | None:
 
 
 def _kind(fault: Fault, operation: str | None, *, is_proven: bool) -> str | None:
-    if fault.slug == "unauthorized":
+    # Over the limit of failures, 429 stands where 401 stood.
+    if fault.slug == "unauthorized" or "failures" in fault.more.get("violated-policies", ()):
         return "unauthenticated"
     if fault.status >= 500 or fault.slug == "invalid-features":
         return None

@@ -14,7 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.limits import Limit
+from api import denials
+from api.limits import Limit, refused
 from api.line import EngineUnavailable
 from api.problems import RequestRefused
 from api.throttle import REMEMBERED, Throttle
@@ -97,6 +98,22 @@ def test_without_a_quota_nothing_is_counted() -> None:
 
     assert {limit.over("a", 0.0) for _ in range(1000)} == {None}
     assert len(limit) == 0
+
+
+def test_a_failure_over_the_limit_is_still_a_security_event() -> None:
+    """Who floods is found by its address, although it is answered 429."""
+    limit = Limit("failures", 1)
+    limit.over("192.0.2.7", 0.0)
+    over = limit.over("192.0.2.7", 0.0)
+    assert over is not None
+    error = refused(over)
+    scope = {"type": "http", "method": "GET", "path": "/v1/models", "raw_path": b"/v1/models", "headers": []}
+    scope |= {"client": ("192.0.2.7", 7), "extensions": {}, "query_string": b""}
+
+    event = denials.refused(scope, error, error.fault, 0, "5f0c9a1e5f0c9a1e")
+
+    assert event is not None
+    assert event.kind == "unauthenticated"
 
 
 class Dead:
