@@ -15,7 +15,7 @@ from api import jwts
 from api.events import DETAILS
 from api.jwts import Profile, TokenRefused
 from tests import auditor
-from tests.forged import DEAD, ILL_NAMED, UNSIGNED, Forger
+from tests.forged import DEAD, ILL_NAMED, UNSIGNED, Forge, Forger
 from tests.service import Caller, Service
 from tests.sockets import Answer, address, good, send
 
@@ -93,7 +93,8 @@ def _nothing_was_written(service: Service, caller: Caller, sent: Sent) -> None:
     strangers = [each for each in lines if each["kind"] == "unauthenticated" and "suppressed" not in each]
     minutes = 2 + (time.time() - sent.since) // 60
     reasons = {each["reason"] for each in strangers}
-    assert DETAILS < len(strangers) <= DETAILS * len(reasons) * minutes
+    assert bool(strangers) == bool(sent.parts)
+    assert len(strangers) <= DETAILS * len(reasons) * minutes
     assert all(len(each.get("claimed_kid", "")) <= 64 for each in strangers)
     assert all(each.get("verified_signature") for each in strangers if "client" in each)
     written = events + service.log()
@@ -138,6 +139,22 @@ def test_a_token_that_is_wrong_in_one_way_is_refused(
     _refused(answer, 401, "unauthorized", INVALID)
     assert json.loads(answer.body)["detail"] == "send an access token from /oauth/token as a Bearer token"
     good(caller)
+
+
+def test_only_a_good_signature_proves_whose_a_token_is(forger: Forger) -> None:
+    """What an event may say of a refused token's client is what its key has signed, and nothing else."""
+    key = forger.key.verifying
+    profile = Profile(issuer=forger.service.url, audience=forger.service.url)
+
+    def proven(forge: Forge) -> str | None:
+        with pytest.raises(TokenRefused) as refused:
+            jwts.verify(forge(forger), {key.kid: key}, profile, int(time.time()))
+        return refused.value.proven and refused.value.proven.client_id
+
+    assert {name: proven(forge) for name, forge in (UNSIGNED | ILL_NAMED).items()} == dict.fromkeys(
+        UNSIGNED | ILL_NAMED
+    )
+    assert {name: proven(forge) for name, forge in DEAD.items()} == dict.fromkeys(DEAD, forger.client_id)
 
 
 @pytest.mark.parametrize("size", [60_000, 1_000_000])
