@@ -20,11 +20,13 @@ import db.standing
 import db.versions
 from api import authority, conditions, contract, direct, keys, wire
 from api.aliases import Aliases
+from api.assertions import Assertions
 from api.authority import Foreign
 from api.callers import Callers
 from api.catalog import Catalog
 from api.changing import Changing
 from api.clients import Clients
+from api.credentials import Ways
 from api.document import Document
 from api.erasures import Erasures
 from api.events import Events
@@ -152,7 +154,15 @@ def _tokens(
         authority=callers.authority,
         callers=callers,
         changing=Changing(line=line, root_path=settings.root_path),
-        authenticate=lambda client_id, secret: db.clients.authenticate(reader, client_id, secret, _now_us()),
+        ways=Ways(
+            by_secret=lambda client_id, secret: db.clients.authenticate(reader, client_id, secret, _now_us()),
+            by_assertion=Assertions(
+                find=lambda client_id: db.clients.read(reader, client_id),
+                issuer=settings.public_url,
+                clock_s=_now_s,
+                line=line,
+            ),
+        ),
         scopes=contract.scopes(agreed.document),
         settings=settings,
         clock_s=_now_s,

@@ -11,8 +11,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import anyio.to_thread
+import orjson
 
-from api import times
+from api import conditions, times
 from api.calls import Answer, Call, Claims
 from api.changing import Changing
 from api.credentials import NO_STORE
@@ -51,6 +52,18 @@ class Clients:
         args = {**call.body, "client_id": client.client_id}
         return _secretive(await self.changing.ask("client.rotate", args, call.caller))
 
+    def read_keys(self, call: Call) -> Answer:
+        """Show the public keys that a client is known by."""
+        return Answer(content=_keys(self._find(call)))
+
+    async def put_keys(self, call: Call) -> Answer:
+        """Let a client be known by other public keys, if it still has those that the caller has seen."""
+        client = await anyio.to_thread.run_sync(self._find, call)
+        _check_reach(call.caller, client.scope)
+        conditions.check(call.headers, conditions.tag(orjson.dumps(_keys(client))))
+        args = {"client_id": client.client_id, "jwks": call.body, "seen": client.jwks}
+        return await self.changing.ask("client.keys", args, call.caller)
+
     async def disable(self, call: Call) -> Answer:
         """Turn a client away."""
         return await self._change("client.disable", call)
@@ -80,6 +93,10 @@ def _check_reach(caller: Claims, scope: frozenset[str]) -> None:
 
 def _secretive(answer: Answer) -> Answer:
     return replace(answer, headers={**answer.headers, **NO_STORE})
+
+
+def _keys(client: Client) -> Any:
+    return {"keys": []} if client.jwks is None else orjson.loads(client.jwks)
 
 
 def _shown(client: Client) -> dict[str, Any]:

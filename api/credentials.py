@@ -8,7 +8,8 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Protocol
 from urllib.parse import parse_qsl, unquote_plus
 
@@ -16,6 +17,7 @@ from api import denials
 from api.calls import Answer, Call
 from db.clients import Client
 
+ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 MAX_FIELDS = 20
 NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
 _CLIENT_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
@@ -25,6 +27,14 @@ class Authenticate(Protocol):
     """Looks a client up by id and secret; None when unknown, wrong or disabled, after the same work."""
 
     def __call__(self, client_id: str, secret: str) -> Client | None: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ways:
+    """How a client can prove who it is: with a secret, or by signing."""
+
+    by_secret: Authenticate
+    by_assertion: Callable[[str], Client | None]
 
 
 class OAuthRefused(Exception):
@@ -44,18 +54,20 @@ class OAuthRefused(Exception):
         return Answer(status=401, content=content, headers=headers, event=event)
 
 
-def authenticated(call: Call, authenticate: Authenticate) -> tuple[Client, dict[str, str]]:
+def authenticated(call: Call, ways: Ways) -> tuple[Client, dict[str, str]]:
     """Return the client that a form comes from, and the form.
 
     Raises:
         OAuthRefused: the form breaks a rule, or nobody has proved to be a client.
     """
     form = read_form(call.raw)
+    if "client_assertion" in form or "client_assertion_type" in form:
+        return _signed(form, call.headers, ways), form
     client_id, secret = _credentials(form, call.headers)
     # What cannot be an id is looked up as none: the same work, and nothing odd reaches the database.
-    client = authenticate(client_id if _CLIENT_ID.fullmatch(client_id) else "", secret)
+    client = ways.by_secret(client_id if _CLIENT_ID.fullmatch(client_id) else "", secret)
     if client is None:
-        raise OAuthRefused("invalid_client", "the client is unknown or its secret is wrong")
+        raise _unknown()
     return client, form
 
 
@@ -70,6 +82,23 @@ def read_form(raw: bytes) -> dict[str, str]:
     if len({name for name, _ in pairs}) != len(pairs):
         raise OAuthRefused("invalid_request", "a parameter is given more than once")
     return {name: value for name, value in pairs if value}
+
+
+def _signed(form: Mapping[str, str], headers: Mapping[str, str], ways: Ways) -> Client:
+    """Know a client by its assertion (RFC 7521, 4.2), and by nothing beside it."""
+    if "authorization" in headers or "client_secret" in form:
+        raise OAuthRefused("invalid_request", "authenticate in one way, by an assertion or with a secret")
+    if form.get("client_assertion_type") != ASSERTION_TYPE or "client_assertion" not in form:
+        detail = f"send client_assertion, and client_assertion_type={ASSERTION_TYPE}"
+        raise OAuthRefused("invalid_request", detail)
+    client = ways.by_assertion(form["client_assertion"])
+    if client is None or form.get("client_id", client.client_id) != client.client_id:
+        raise _unknown()
+    return client
+
+
+def _unknown() -> OAuthRefused:
+    return OAuthRefused("invalid_client", "the client is unknown, or what should prove it is wrong")
 
 
 def _credentials(form: Mapping[str, str], headers: Mapping[str, str]) -> tuple[str, str]:

@@ -21,7 +21,9 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 ES256, RS256 = "ES256", "RS256"
 ALGORITHMS = (ES256, RS256)  # that we sign with
 RSA_BITS = 3072  # 128 bits of strength, as P-256 has (NIST SP 800-57, table 2)
-FEWEST_RSA_BITS = 2048  # of keys that others publish
+MOST_REGISTERED, LONGEST_KID = 8, 128
+VERIFIED = ("EdDSA", "ES256", "ES384", "PS256", "RS256")  # algorithms of keys that others publish
+FEWEST_RSA_BITS, MOST_RSA_BITS = 2048, 8192  # of keys that others publish
 _THUMBPRINT = {"EC": ("crv", "kty", "x", "y"), "RSA": ("e", "kty", "n"), "OKP": ("crv", "kty", "x")}
 _CURVES = {"secp256r1": "ES256", "secp384r1": "ES384"}
 
@@ -102,6 +104,29 @@ def read_set(content: object) -> dict[str, VerifyingKey]:
     return found
 
 
+def read_registered(content: object) -> dict[str, list[dict[str, str]]]:
+    """Take a client's own JWK set and write its public members anew; every key in it has to be of use.
+
+    Raises:
+        NoKey: naming the first key that is not, or what is wrong with the set.
+    """
+    keys = content.get("keys") if isinstance(content, dict) else None
+    if not isinstance(keys, list) or len(keys) > MOST_REGISTERED:
+        raise NoKey(f"is not a JWK set: an object with a list `keys` of {MOST_REGISTERED} at most")
+    found: dict[str, dict[str, str]] = {}
+    for at, each in enumerate(keys):
+        key = _read(each)
+        if key is None or len(key.kid) > LONGEST_KID:
+            raise NoKey(
+                f"holds no public key at /keys/{at} that verifies signatures: EC (P-256, P-384), RSA (2048 to 8192 "
+                "bits) or Ed25519, with a kid, and with an alg that fits it or none"
+            )
+        if key.kid in found:
+            raise NoKey(f"names two keys {key.kid!r}")
+        found[key.kid] = key.jwk()
+    return {"keys": list(found.values())}
+
+
 def _read(jwk: object) -> VerifyingKey | None:
     if not isinstance(jwk, dict) or jwk.get("use", "sig") != "sig":
         return None
@@ -127,7 +152,7 @@ def _algorithm(public: object, wanted: object) -> str:
     match public:
         case ec.EllipticCurvePublicKey():
             fitting = [_CURVES[public.curve.name]]
-        case rsa.RSAPublicKey() if public.key_size >= FEWEST_RSA_BITS:
+        case rsa.RSAPublicKey() if FEWEST_RSA_BITS <= public.key_size <= MOST_RSA_BITS:
             fitting = ["RS256", "PS256"]
         case ed25519.Ed25519PublicKey():
             fitting = ["EdDSA"]

@@ -26,7 +26,7 @@ from api.problems import RequestRefused
 TYPE = "at+jwt"
 MAX_BYTES = 4096
 _SHAPE = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+){2}")
-_NAME = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+NAME = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _SCOPE = re.compile(r"[!#-\[\]-~]+( [!#-\[\]-~]+)*")
 _TYPES = frozenset({TYPE, f"application/{TYPE}"})
 _HEADER = frozenset({"alg", "typ", "kid"})
@@ -83,13 +83,18 @@ def new_jti() -> str:
 
 def kid_of(token: str) -> str:
     """Read which key a token says it was signed with, believing nothing; TokenRefused for what cannot be a token."""
-    if len(token) > MAX_BYTES or not _SHAPE.fullmatch(token):
-        raise TokenRefused("shape")
-    header = _strict(token.partition(".")[0])
-    kid = header.get("kid")
+    kid = strict(parts_of(token)[0]).get("kid")
     if not isinstance(kid, str):
         raise TokenRefused("header")
     return kid
+
+
+def parts_of(token: str) -> tuple[str, str, str]:
+    """Cut a JWT into header, payload and signature; TokenRefused for what cannot be one, or is too long."""
+    if len(token) > MAX_BYTES or not _SHAPE.fullmatch(token):
+        raise TokenRefused("shape")
+    header, payload, signature = token.split(".")
+    return header, payload, signature
 
 
 def verify(token: str, keys: Mapping[str, VerifyingKey], profile: Profile, now_s: int) -> Claims:
@@ -104,12 +109,12 @@ def verify(token: str, keys: Mapping[str, VerifyingKey], profile: Profile, now_s
         raise TokenRefused("key", kid=kid)
     header, payload, _ = token.split(".")
     try:
-        _check_header(_strict(header), key, profile)
-        claims = _strict(payload)
+        _check_header(strict(header), key, profile)
+        claims = strict(payload)
         try:
-            _check_times(claims, now_s)
+            check_times(claims, now_s, MAX_LIFETIME_S, LEEWAY_S)
             _check_signature(token, key, profile)
-        except _Dead as dead:
+        except Dead as dead:
             raise TokenRefused(str(dead), proven=_proven(token, key, claims, profile)) from dead
         return _claims(claims, profile)
     except TokenRefused as refused:
@@ -117,7 +122,7 @@ def verify(token: str, keys: Mapping[str, VerifyingKey], profile: Profile, now_s
         raise
 
 
-class _Dead(Exception):
+class Dead(TokenRefused):
     """What a token claims is not, or no longer, to be believed, whoever signed it."""
 
 
@@ -143,14 +148,15 @@ def _check_header(header: Mapping[str, Any], key: VerifyingKey, profile: Profile
         raise TokenRefused("header or typ")
 
 
-def _check_times(claims: Mapping[str, Any], now_s: int) -> None:
+def check_times(claims: Mapping[str, Any], now_s: int, longest_s: int, leeway_s: int) -> None:
+    """Refuse what is over, not yet, or lives longer than it may; raises Dead."""
     times = {name: claims[name] for name in ("exp", "iat", "nbf") if name in claims}
     if any(type(value) is not int or not 0 <= value <= _LAST_SECOND for value in times.values()):
-        raise _Dead("times")
-    if not {"exp", "iat"} <= times.keys() or not 0 < times["exp"] - times["iat"] <= MAX_LIFETIME_S:
-        raise _Dead("lifetime")
-    if now_s >= times["exp"] + LEEWAY_S or max(times["iat"], times.get("nbf", 0)) > now_s + LEEWAY_S:
-        raise _Dead("expired or not yet valid")
+        raise Dead("times")
+    if not {"exp", "iat"} <= times.keys() or not 0 < times["exp"] - times["iat"] <= longest_s:
+        raise Dead("lifetime")
+    if now_s >= times["exp"] + leeway_s or max(times["iat"], times.get("nbf", 0)) > now_s + leeway_s:
+        raise Dead("expired or not yet valid")
 
 
 @lru_cache(maxsize=_REMEMBERED)
@@ -178,13 +184,14 @@ def _check_signature(token: str, key: VerifyingKey, profile: Profile) -> None:
     except (jwt.DecodeError, jwt.InvalidAlgorithmError, jwt.InvalidKeyError) as refused:
         raise TokenRefused("signature") from refused
     except (jwt.PyJWTError, ValueError, TypeError) as refused:
-        raise _Dead("claims") from refused
+        raise Dead("claims") from refused
 
 
 _PYJWT = jwt.PyJWT()
 
 
-def _strict(part: str) -> Mapping[str, Any]:
+def strict(part: str) -> Mapping[str, Any]:
+    """Read header or payload as strictly as a body; raises TokenRefused."""
     try:
         content = read_json(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
     except (ValueError, RequestRefused) as refused:
@@ -198,7 +205,7 @@ def _claims(claims: Mapping[str, Any], profile: Profile) -> Claims:
     # Others name the program that calls `azp` (OpenID Connect) where RFC 9068 says `client_id`.
     client_id = claims.get("client_id", None if profile.is_ours else claims.get("azp"))
     for name, value in {"sub": claims["sub"], "client_id": client_id, "jti": claims["jti"]}.items():
-        if not isinstance(value, str) or not _NAME.fullmatch(value):
+        if not isinstance(value, str) or not NAME.fullmatch(value):
             raise TokenRefused(name)
     if profile.is_ours and claims["sub"] != client_id:
         raise TokenRefused("subject")

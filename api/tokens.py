@@ -17,7 +17,8 @@ from api.authority import Authority
 from api.callers import Callers
 from api.calls import Answer, Call, Claims
 from api.changing import Changing
-from api.credentials import NO_STORE, Authenticate, OAuthRefused, authenticated
+from api.credentials import NO_STORE, OAuthRefused, Ways, authenticated
+from api.jwks import VERIFIED
 from api.jwts import TokenRefused, new_jti
 from api.problems import RequestRefused
 from api.settings import Settings
@@ -25,7 +26,7 @@ from db.clients import Client
 
 INTROSPECT = "introspect"
 _KEYS_CACHED = {"Cache-Control": "public, max-age=300"}
-_METHODS = ["client_secret_basic", "client_secret_post"]
+_METHODS = ["client_secret_basic", "client_secret_post", "private_key_jwt"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +34,7 @@ class Tokens:
     """Issues tokens, takes them back, and shows the public side of how."""
 
     authority: Authority
-    authenticate: Authenticate
+    ways: Ways
     callers: Callers
     changing: Changing
     scopes: tuple[str, ...]
@@ -44,7 +45,7 @@ class Tokens:
         """Give a token to a client that proves who it is, for no more than it is registered for."""
         client = None
         try:
-            client, form = authenticated(call, self.authenticate)
+            client, form = authenticated(call, self.ways)
             scope = _granted(client, form)
         except OAuthRefused as refused:
             return refused.answer(client)
@@ -109,7 +110,7 @@ class Tokens:
     def metadata(self, _call: Call) -> Answer:
         """Show the addresses, from the configuration and never from the request's Host."""
         issuer = self.settings.public_url
-        content = {
+        content: dict[str, Any] = {
             "issuer": issuer,
             "token_endpoint": f"{issuer}/oauth/token",
             "revocation_endpoint": f"{issuer}/oauth/revoke",
@@ -119,15 +120,15 @@ class Tokens:
             # Required by RFC 8414, 2, though no authorization endpoint exists.
             "response_types_supported": [],
             "grant_types_supported": ["client_credentials"],
-            "token_endpoint_auth_methods_supported": _METHODS,
-            "revocation_endpoint_auth_methods_supported": _METHODS,
-            "introspection_endpoint_auth_methods_supported": _METHODS,
         }
+        for endpoint in ("token", "revocation", "introspection"):
+            content[f"{endpoint}_endpoint_auth_methods_supported"] = _METHODS
+            content[f"{endpoint}_endpoint_auth_signing_alg_values_supported"] = list(VERIFIED)
         return Answer(content=content, headers=_KEYS_CACHED)
 
     def _asked_about(self, call: Call) -> tuple[Client, Claims | None]:
         """Return who asks, and what the token they ask about is good for: None where it is good for nothing."""
-        client, form = authenticated(call, self.authenticate)
+        client, form = authenticated(call, self.ways)
         if "token" not in form:
             raise OAuthRefused("invalid_request", "token is missing")
         try:

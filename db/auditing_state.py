@@ -17,14 +17,14 @@ from sqlalchemy import Connection, text
 
 from db.auditing import Cause, Findings
 from db.auditing_rows import raw
-from db.clients import LIVE_SECRETS
+from db.clients import LIVE_SECRETS, jwks_text
 from db.records import Kind
 
 # The kinds of records that make these tables what they are.
 TOLD = frozenset({Kind.CLIENT, Kind.MODEL, Kind.HOLD, Kind.TOKEN})
 _Key = tuple[Any, ...]
 _TABLES = {
-    "client": ("client_id", "name", "scope", "created_at_us", "disabled_at_us", "not_before_us"),
+    "client": ("client_id", "name", "scope", "created_at_us", "disabled_at_us", "not_before_us", "jwks"),
     "revoked_token": ("jti", "client_id", "expires_at_us", "revoked_at_us"),
     "client_secret": ("client_id", "created_at_us", "expires_at_us", "hash"),
     "version": ("model", "version", "digest", "registered_at_us", "manifest"),
@@ -66,9 +66,14 @@ class State:
         client_id, at_us = output["client_id"], row.observed_at_us
         match change:
             case "client.add":
-                added = [client_id, output["name"], output["scope"], at_us, None, None]
+                jwks = jwks_text(output["jwks"]) if "jwks" in output else None
+                added = [client_id, output["name"], output["scope"], at_us, None, None, jwks]
                 self._put(idx, "client", (client_id,), added)
-                self._secret(idx, client_id, row)
+                if jwks is None:
+                    self._secret(idx, client_id, row)
+            case "client.keys":
+                self.rows["client"][client_id,][6] = jwks_text(output["jwks"])
+                self.by["client", (client_id,)] = idx
             case "client.disable":
                 client = self.rows["client"][client_id,]
                 client[4] = at_us if client[4] is None else client[4]

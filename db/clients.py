@@ -10,6 +10,7 @@ import secrets
 from dataclasses import dataclass
 from typing import Any
 
+import orjson
 from sqlalchemy import Connection, Engine, Row, delete, insert, select, update
 
 from db.engine import is_storable, reading
@@ -46,6 +47,13 @@ class ClientNotFound(LookupError):
         self.client_id = client_id
 
 
+class KeysMoved(Exception):
+    """A client's keys are no longer what was seen."""
+
+    def __init__(self, client_id: str) -> None:
+        super().__init__(f"the keys of {client_id} were changed meanwhile; read them again")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Client:
     """One program that calls, and what it may do."""
@@ -56,6 +64,7 @@ class Client:
     created_at_us: int
     disabled_at_us: int | None = None
     not_before_us: int | None = None
+    jwks: str | None = None  # as `jwks_text` writes it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,17 +96,37 @@ def new_secret() -> str:
     return secrets.token_urlsafe(32)
 
 
-def add(connection: Connection, client: Client, secret: str) -> None:
-    """Store a new client and its first secret."""
+def jwks_text(jwks: Any) -> str | None:
+    """Write a set of public keys as it is stored, None for an empty one."""
+    return orjson.dumps(jwks, option=orjson.OPT_SORT_KEYS).decode() if jwks["keys"] else None
+
+
+def add(connection: Connection, client: Client, secret: str | None) -> None:
+    """Store a new client and its first secret, if it has one."""
     connection.execute(
         insert(client_table).values(
             client_id=client.client_id,
             name=client.name,
             scope=" ".join(sorted(client.scope)),
             created_at_us=client.created_at_us,
+            jwks=client.jwks,
         )
     )
-    _add_secret(connection, client.client_id, secret, client.created_at_us)
+    if secret is not None:
+        _add_secret(connection, client.client_id, secret, client.created_at_us)
+
+
+def put_keys(connection: Connection, client_id: str, jwks: str | None) -> None:
+    """Let a client be known by these public keys, and by none it had before. Raises ClientNotFound."""
+    _find(connection, client_id)
+    connection.execute(update(client_table).where(client_table.c.client_id == client_id).values(jwks=jwks))
+
+
+def expect_keys(connection: Connection, client_id: str, seen: str | None) -> None:
+    """Make sure that a client's keys are what whoever changes them has seen; raises KeysMoved."""
+    query = select(client_table.c.jwks).where(client_table.c.client_id == client_id)
+    if connection.scalar(query) != seen:
+        raise KeysMoved(client_id)
 
 
 def disable(connection: Connection, client_id: str, now_us: int) -> None:
@@ -207,4 +236,5 @@ def _client(row: Row[Any]) -> Client:
         created_at_us=row.created_at_us,
         disabled_at_us=row.disabled_at_us,
         not_before_us=row.not_before_us,
+        jwks=row.jwks,
     )

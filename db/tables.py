@@ -235,6 +235,7 @@ client = Table(
     Column("created_at_us", BigInteger, nullable=False),
     Column("disabled_at_us", BigInteger),
     Column("not_before_us", BigInteger),  # tokens from before it are void
+    Column("jwks", Text),  # a set of public keys (RFC 7517), by which it is known without a secret
 )
 
 client_secret = Table(

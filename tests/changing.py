@@ -37,6 +37,11 @@ def erasing(**select: Any) -> dict[str, Any]:
     return {"select": select, "ground": "data-subject-request", "reason": "letter of 3 November"}
 
 
+KEY = {  # the public key of RFC 7517, A.1
+    "kty": "EC", "crv": "P-256", "kid": "1",
+    "x": "MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4", "y": "4Etl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyM",
+}  # fmt: skip
+
 # What there is to take back, of every kind.
 GONE: tuple[tuple[str, dict[str, Any]], ...] = (
     ("hold.add", {"select": {"reference": "r-50"}, "reason": "case 7", "until": "2030-01-01T00:00:00Z"}),
@@ -44,6 +49,7 @@ GONE: tuple[tuple[str, dict[str, Any]], ...] = (
     ("hold.add", {"select": {"model": "nothing"}, "reason": "case 9"}),
     ("token.revoke", {"jti": "j-1", "client_id": "demo-a", "expires_at_us": NOON_US}),
     ("client.revoke", {"client_id": "demo-a"}),
+    ("client.keys", {"client_id": "demo-a", "jwks": {"keys": [KEY]}}),
     ("client.rotate", {"client_id": "demo-a", "previous_expires_in": 3600}),
     ("erasure.add", erasing(reference="r-100")),
     ("erasure.add", erasing(reference="r-101") | {"fields": ["input", "output", "actor", "meta"]}),

@@ -11,7 +11,7 @@ from api.commands.freshness import DURATION
 from api.settings import Settings, environment
 
 
-def _submit(change: str, **args: str | int) -> dict[str, Any]:
+def _submit(change: str, **args: Any) -> dict[str, Any]:
     from api.commands.submitting import submit
 
     return submit(Settings.from_environment(environment()), change, args)
@@ -78,6 +78,28 @@ def disable_client(client_id: str) -> None:
 def revoke_client(client_id: str) -> None:
     """Void every token the client got so far, whoever has it; it may ask for new ones."""
     _print(_submit("client.revoke", client_id=client_id))
+
+
+@client.command("keys")
+@click.argument("client_id")
+@click.option(
+    "--jwks",
+    "file",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    required=True,
+    help='A JWK set of public keys, {"keys": []} for none.',
+)
+def put_keys(client_id: str, file: Path) -> None:
+    """Let a client be known by these public keys (private_key_jwt), and by none it had before."""
+    from api.bodies import read_json
+    from api.problems import RequestRefused
+    from api.refusals import CommandRefused
+
+    try:
+        jwks = read_json(file.read_bytes())
+    except RequestRefused as refused:
+        raise CommandRefused(f"--jwks {file} is not JSON: {refused}") from refused
+    _print(_submit("client.keys", client_id=client_id, jwks=jwks))
 
 
 @client.command("rotate")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from api import times
 from api.engine.plans import Change, ChangeRefused, Plan, Sources, text_of
+from api.jwks import NoKey, read_registered
 from db import clients, standing
 from db.records import Kind
 
@@ -27,6 +29,8 @@ def plan(change: Change, sources: Sources) -> Plan:
             return _rotate(change)
         case "client.revoke":
             return _revoke(change)
+        case "client.keys":
+            return _keys(change)
     raise ChangeRefused("validation", f"there is no change {change.name!r}")
 
 
@@ -37,11 +41,16 @@ def _add(change: Change) -> Plan:
         )
     except clients.BadClient as refused:
         raise ChangeRefused("validation", str(refused)) from refused
-    secret = clients.new_secret()
     scope = " ".join(sorted(client.scope))
+    result: dict[str, Any] = {"client_id": client.client_id, "name": client.name, "scope": scope}
+    secret: str | None = clients.new_secret()
+    if "jwks" in change.args and (jwks := _registered(change))["keys"]:
+        # Known by its key, it needs no secret that could be stolen.
+        client, secret = replace(client, jwks=clients.jwks_text(jwks)), None
+        result["jwks"] = jwks
     return Plan(
         kind=Kind.CLIENT,
-        result={"client_id": client.client_id, "name": client.name, "scope": scope},
+        result=result,
         apply=lambda connection: clients.add(connection, client, secret),
         secret=secret,
     )
@@ -75,6 +84,26 @@ def _rotate(change: Change) -> Plan:
         apply=lambda connection: clients.rotate(connection, client_id, secret, change.now_us, until_us),
         secret=secret,
     )
+
+
+def _keys(change: Change) -> Plan:
+    """Let a client be known by other public keys, if it still has those that were seen."""
+    client_id, jwks = text_of(change, "client_id"), _registered(change)
+
+    def apply(connection: Any) -> None:
+        if "seen" in change.args:
+            clients.expect_keys(connection, client_id, change.args["seen"])
+        clients.put_keys(connection, client_id, clients.jwks_text(jwks))
+
+    result = {"client_id": client_id, "jwks": jwks}
+    return Plan(kind=Kind.CLIENT, result=result, apply=apply, said=result)
+
+
+def _registered(change: Change) -> dict[str, list[dict[str, str]]]:
+    try:
+        return read_registered(change.args.get("jwks"))
+    except NoKey as refused:
+        raise ChangeRefused("validation", f"jwks {refused}") from refused
 
 
 def _revoke(change: Change) -> Plan:

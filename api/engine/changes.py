@@ -69,7 +69,7 @@ def perform(ledger: Ledger, change: Change, planned: Plan) -> Done:
         raise ChangeRefused("not-found", str(refused)) from refused
     except versions.VersionTaken as refused:
         raise ChangeRefused("validation", str(refused)) from refused
-    except versions.AliasMoved as refused:
+    except (versions.AliasMoved, clients.KeysMoved) as refused:
         raise ChangeRefused("precondition-failed", str(refused)) from refused
     secret = {} if planned.secret is None else {"client_secret": planned.secret}
     receipt = receipts.header(appended.receipts[0])

@@ -29,6 +29,7 @@ from api.engine.journal import journal_of
 from api.engine.keys import Keys
 from api.engine.lanes import Lanes
 from api.engine.loading import Loading
+from api.engine.once import Once
 from api.engine.plans import Change, ChangeRefused, Done, Plan, Sources
 from api.engine.quotas import Quotas, told
 from api.engine.replaying import Replays
@@ -79,6 +80,7 @@ class Engine:
         self._doors: set[asyncio.StreamWriter] = set()
         self._is_stopping = False
         self._started_at_us = clock()
+        self._once = Once(self._started_at_us // 1_000_000)
         self._journal = journal_of(settings)
 
     async def run(self, listening: socket.socket, stop: asyncio.Event) -> None:
@@ -160,6 +162,8 @@ class Engine:
                 self._state(frame, writer)
             case "events":
                 self._tasks.create_task(self._events.take(frame, writer))
+            case "once":
+                _reply(writer, frame, *self._once.answer(frame.head, self._clock() // 1_000_000))
             case "change":
                 self._tasks.create_task(self._change(frame, writer, key))
             case "failed":
@@ -257,15 +261,8 @@ class Engine:
         await self._lanes.refresh()
         if plan.kind == Kind.ERASURE and done.record is not None:
             self._committer.soil()
-            await self._journal_erasure()
+            await asyncio.to_thread(self._journal.keep_if_possible, self._roster.reader)
         return done
-
-    async def _journal_erasure(self) -> None:
-        try:
-            await asyncio.to_thread(self._journal.keep, self._roster.reader)
-        except (OSError, StorageUnavailable) as failed:
-            # it is on record; the next one, or the next start, writes it
-            log.error("erasure-not-journaled-yet", reason=str(failed))  # noqa: TRY400  # the reason is all there is to know
 
     def _plan(self, change: Change) -> Plan:
         sources = Sources(

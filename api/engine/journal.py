@@ -14,11 +14,15 @@ from typing import Any
 from uuid import UUID
 
 import orjson
+import structlog
 
 from api.keys import sync_folder
 from api.settings import Settings
 from db import restoring
+from db.engine import StorageUnavailable
 from db.restoring import Journaled
+
+log = structlog.get_logger()
 
 
 class ErasuresUndone(Exception):
@@ -75,6 +79,13 @@ class Journal:
         """Raise ErasuresUndone where something is there that was erased."""
         if count := len({each.erasure for each, _, _ in self.undone(reader)}):
             raise ErasuresUndone(self.path, count)
+
+    def keep_if_possible(self, reader: Any) -> None:
+        """Write what is missing; what cannot be is on record, and written the next time or at the next start."""
+        try:
+            self.keep(reader)
+        except (OSError, StorageUnavailable) as failed:
+            log.error("erasure-not-journaled-yet", reason=str(failed))  # noqa: TRY400  # the reason is all there is to know
 
     def _append(self, each: Journaled) -> None:
         records: dict[str, list[str]] = {}
