@@ -7,12 +7,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import httpx
 import orjson
 import pytest
 
-from api import denials, wire
+from api import contract, denials, wire
+from api.app import CONTRACT
 from api.events import DETAILS, MINUTE_US, ROWS, ROWS_OF_ALL, WAITING, Events
+from api.front import Front
 from api.line import EngineUnavailable
+from api.problems import RequestRefused
 from db import security_events
 from db.engine import open_pen
 from db.security_events import SecurityEvent, Wanted
@@ -116,6 +120,27 @@ def test_events_wait_for_the_engine_and_what_does_not_fit_is_counted() -> None:
     assert len(got) <= WAITING + 1 + 30
     assert [each.kind for each in got].count("lost") == 1
     assert sum(each.suppressed or 1 for each in got) == 6 * 30 * ROWS
+
+
+def test_a_fault_in_noting_costs_nobody_an_answer() -> None:
+    """Whatever breaks while an event is noted, the refusal leaves as it was."""
+
+    class Broken:
+        def note(self, _event: SecurityEvent) -> None:
+            raise RuntimeError("no room")
+
+    async def refusing(_scope: Any, _receive: Any, _send: Any) -> None:
+        raise RequestRefused("unauthorized", "who are you?")
+
+    front = Front(refusing, contract.read(CONTRACT, 10), Broken(), lambda: 1)  # type: ignore[arg-type]  # what is used
+
+    async def ask() -> httpx.Response:
+        async with httpx.AsyncClient(
+            transport=httpx.ASGITransport(app=front), base_url="http://test"
+        ) as client:
+            return await client.get("/v1/models")
+
+    assert asyncio.run(ask()).status_code == 401
 
 
 def test_networks_are_named_by_their_prefix() -> None:
