@@ -109,7 +109,13 @@ def test_nothing_of_a_record_can_change_without_its_leaf(changed: dict[str, Any]
 
 def test_every_field_of_a_record_is_accounted_for() -> None:
     """A field added to records later has to be put into the leaf, or in the list of those that need not be."""
-    derived = {"client_id", "model", "version", "rows"}  # compared with actor, meta and output by verify
+    derived = {
+        "client_id",
+        "model",
+        "version",
+        "rows",
+        "key",
+    }  # verify compares them with actor, meta and output
 
     assert {each for each in Record.__slots__} - derived == set(records.Leaf.__slots__)
 
