@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import orjson
-from sqlalchemy import Engine, bindparam, select, update
+from sqlalchemy import Connection, Engine, bindparam, select, update
 
 from db.records import Appended, Kind, PredictionRow, Receipt, Record, new_id
 from db.rows import Rows
@@ -75,6 +75,11 @@ class Plain:
             )
         receipts: list[Receipt] = []
         return Appended(places=list(places), receipts=receipts)
+
+    def beside(self, work: Callable[[Connection], Any]) -> Any:
+        """Let the engine tidy up as it does."""
+        with self._engine.connect() as connection, connection.begin():
+            return work(connection)
 
     def change(self, record: Record, apply: Callable[[Any], None]) -> Appended:
         """Not what is measured."""
