@@ -129,7 +129,7 @@ class TestUnknownOutcome:
             resource.setrlimit(resource.RLIMIT_FSIZE, (largest, hard))
             try:
                 with pytest.raises(LedgerUnavailable, match=r"disk I/O error|full"):
-                    ledger.append([lost, *(predicted() for _ in range(50))])
+                    ledger.append([lost, *(predicted() for _ in range(1000))])
             finally:
                 resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
             assert ledger.append([kept]).places == [1]
