@@ -86,6 +86,8 @@ def read_form(raw: bytes) -> dict[str, str]:
 
 def _signed(form: Mapping[str, str], headers: Mapping[str, str], ways: Ways) -> Client:
     """Know a client by its assertion (RFC 7521, 4.2), and by nothing beside it."""
+    if "authorization" in headers:
+        _basic(headers["authorization"])  # what is no attempt to authenticate here is no second one
     if "authorization" in headers or "client_secret" in form:
         raise OAuthRefused("invalid_request", "authenticate in one way, by an assertion or with a secret")
     if form.get("client_assertion_type") != ASSERTION_TYPE or "client_assertion" not in form:
@@ -108,9 +110,9 @@ def _credentials(form: Mapping[str, str], headers: Mapping[str, str]) -> tuple[s
         if "client_id" not in form or "client_secret" not in form:
             raise OAuthRefused("invalid_client", "authenticate with HTTP Basic or in the form")
         return form["client_id"], form["client_secret"]
+    client_id, secret = _basic(header)
     if "client_secret" in form:
         raise OAuthRefused("invalid_request", "authenticate with HTTP Basic or in the form, not both")
-    client_id, secret = _basic(header)
     if form.get("client_id", client_id) != client_id:
         raise OAuthRefused("invalid_request", "the form names another client than HTTP Basic")
     return client_id, secret

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -31,14 +32,23 @@ def postgres(short_folder: Path) -> Iterator[Postgres]:
         yield server
 
 
+@pytest.fixture(scope="session")
+def services() -> Iterator[tuple[dict[str, Service], ExitStack]]:
+    """Hold the services that run already, until the session ends."""
+    with ExitStack() as stack:
+        yield {}, stack
+
+
 @pytest.fixture(scope="session", params=DATABASES)
-def service(request: pytest.FixtureRequest, short_folder: Path) -> Iterator[Service]:
-    """Run the whole service, once for every kind of database."""
-    url = None
-    if request.param == "postgresql":
-        url = request.getfixturevalue("postgres").new_database()
-    with running(short_folder / request.param, url) as service:
-        yield service
+def service(
+    request: pytest.FixtureRequest, short_folder: Path, services: tuple[dict[str, Service], ExitStack]
+) -> Service:
+    """Run the whole service, once for every kind of database, however often tests change between the two."""
+    kind, (found, stack) = request.param, services
+    if kind not in found:
+        url = request.getfixturevalue("postgres").new_database() if kind == "postgresql" else None
+        found[kind] = stack.enter_context(running(short_folder / kind, url))
+    return found[kind]
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ from tests.service import ROOT
 from tests.tampering import KEY, SIZE, Copies, Rigged
 
 OTHER = Signer(name=KEY.name, private=Ed25519PrivateKey.from_private_bytes(bytes(32))).key()
-MANY = 30_000  # takes an audit seconds
+MANY = 120_000  # enough for a run to be met half-way, on a fast machine, too
 
 
 @dataclass

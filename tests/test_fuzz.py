@@ -25,9 +25,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from api import contract
 from api.app import create_door
 from api.settings import Settings
-from tests import auditor
+from tests import auditor, fuzzing
 from tests.conftest import DATABASES
-from tests.service import Caller, Service, running
+from tests.service import ROOT, Caller, Service, running
 
 EXAMPLES = int(os.environ.get("ONRECORD_SOAK", "0")) or 20
 # In the soak, too, with as many examples for each operation as there are crashes.
@@ -132,17 +132,17 @@ def identities(service: Service) -> Identities:
     return Identities(*tokens)
 
 
-# Whether an alias may be moved depends on what it means at that moment, which no schema can say: 412 and 428 are right
-# answers to well-formed requests. Every other operation is held to schemathesis' own lists.
-_ALIASES = """
+# Whether an alias may be moved, or a client's keys be replaced, depends on what is there at that moment, which no
+# schema can say: 412 and 428 are right answers to well-formed requests. All others are held to schemathesis' own lists.
+_CONDITIONAL = """
 [[operations]]
-include-operation-id = "aliases.promote"
+include-operation-id = ["aliases.promote", "clients.put_keys"]
 checks.positive_data_acceptance.expected-statuses = ["2xx", "401", "403", "404", "409", "412", "428"]
 """
 
 
 def _run(service: Service, folder: Path, examples: int, config: str, *options: str) -> None:
-    (folder / "schemathesis.toml").write_text(config + _ALIASES)
+    (folder / "schemathesis.toml").write_text(config + _CONDITIONAL)
     run = subprocess.run(
         [
             *(sys.executable, "-m", "schemathesis.cli", "--config-file", "schemathesis.toml"),
@@ -158,6 +158,7 @@ def _run(service: Service, folder: Path, examples: int, config: str, *options: s
             *([] if SEED is None else ["--seed", str(SEED)]),
         ],
         cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "SCHEMATHESIS_HOOKS": "tests.fuzzing"},
         capture_output=True,
         text=True,
         check=False,
@@ -175,9 +176,10 @@ def test_no_finding_in_process(service: Service, identities: Identities, door: O
             "seed": SEED or 0,
             "headers": {"Authorization": identities.admin},
             "generation": {"max-examples": EXAMPLES},
-            **tomllib.loads(_ALIASES),
+            **tomllib.loads(_CONDITIONAL),
         }
     )
+    assert fuzzing.before_call  # its import has told schemathesis
     schema = schemathesis.openapi.from_asgi("/openapi.json", door, config=config)
 
     findings = list(_findings(from_schema(schema).execute()))

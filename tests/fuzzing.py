@@ -1,0 +1,36 @@
+"""What a fuzzer cannot know: state, and cryptography. Loaded by schemathesis before it calls anything.
+
+Whether an Idempotency-Key was used before, with another body, is no property of a request; that two numbers are a point
+on a curve is nothing a schema can say; and who fuzzes must not disable itself.
+"""
+
+from __future__ import annotations
+
+import re
+import uuid
+from typing import Any
+
+import schemathesis
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from api.jwks import SigningKey
+
+_KEY = re.compile(r'"?[A-Za-z0-9_-]{16,64}"?')
+_OURS = re.compile(r"(admin|demo|neighbour|bystander)-[a-z2-7]{10}")
+_JWK = SigningKey.of(ec.generate_private_key(ec.SECP256R1())).verifying.jwk()
+_ENDS = ("/v1/clients/{id}/status", "/v1/clients/{id}/revocation")
+
+
+@schemathesis.hook
+def before_call(_context: Any, case: Any, _kwargs: dict[str, Any]) -> None:
+    """Use every well-formed Idempotency-Key once, real keys, and end nobody's session who fuzzes."""
+    headers = case.headers or {}
+    if _KEY.fullmatch(str(headers.get("Idempotency-Key", ""))):
+        case.headers["Idempotency-Key"] = uuid.uuid4().hex
+    if case.operation.path in _ENDS and _OURS.fullmatch(str((case.path_parameters or {}).get("id", ""))):
+        case.path_parameters["id"] = "nobody-aaaaaaaaaa"
+    if case.meta is not None and case.meta.generation.mode.is_positive and isinstance(case.body, dict):
+        if case.operation.path == "/v1/clients/{id}/keys":
+            case.body = {"keys": [_JWK]}
+        elif "jwks" in case.body:
+            case.body["jwks"] = {"keys": [_JWK]}
