@@ -22,7 +22,7 @@ from api.jwks import SigningKey
 from tests.service import Service
 
 ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551  # of P-256
-GONE = object()  # a member that is left out
+GONE = ...  # a member that is left out
 
 
 def b64(data: bytes) -> str:
