@@ -44,6 +44,7 @@ bench-all: $(DEV)  ## measure everything, for an hour: long ledgers, other serve
 	$(BIN)/python -m bench.append --rounds 9 --seconds 10
 	$(BIN)/python -m bench.proofs --records 10000000
 	$(BIN)/python -m bench.peers
+	$(BIN)/python -m bench.drift --seeds 200
 
 train: $(RUN)  ## train the five examples anew (ONRECORD_DATASETS names a folder of CSV files, else OpenML)
 	$(BIN)/python -m models.train all

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
+
+from models.thresholds import Thresholds
 
 _RECEIPT = {
     "description": (
@@ -26,6 +28,7 @@ class ModelContract:
     features: Mapping[str, Mapping[str, Any]]
     output: Mapping[str, Any]
     examples: tuple[Mapping[str, Any], ...]
+    drift: Thresholds = field(default_factory=Thresholds)
 
 
 def add_model(document: dict[str, Any], model: ModelContract, max_instances: int) -> None:

@@ -17,6 +17,8 @@ import orjson
 import yaml
 
 from api.composition import ModelContract, add_model
+from models import thresholds
+from models.thresholds import ThresholdsRefused
 
 METHODS = ("get", "put", "post", "delete", "options", "head", "patch", "trace")
 # The only operations that answer without a token. Everything else names at least one scope, or the start is refused.
@@ -156,9 +158,12 @@ def _model(path: Path) -> ModelContract:
             features=content["features"],
             output=content["output"],
             examples=tuple(content["examples"]),
+            drift=thresholds.parse(content.get("x-drift", {})),
         )
     except KeyError as missing:
         raise ContractRefused(f"{path} lacks {missing}") from missing
+    except ThresholdsRefused as refused:
+        raise ContractRefused(f"{path}: {refused}") from refused
 
 
 def _add_shared_responses(operation: dict[str, Any]) -> None:

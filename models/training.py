@@ -38,7 +38,7 @@ BINS = 20
 def fit(recipe: Recipe, data: DataSet, version: str, trained_at: str) -> tuple[Manifest, bytes]:
     """Train one version: its manifest, complete, and the bytes of its pickle."""
     learnt, held_out = split(data.frame)
-    features = tuple(_profile(recipe, data.frame[name], learnt[name]) for name in data.frame.columns[:-1])
+    features = tuple(profile(recipe, data.frame[name], learnt[name]) for name in data.frame.columns[:-1])
     truth = data.frame.columns[-1]
     estimator = recipe.pipeline().fit(
         matrix(_columns(learnt), features, recipe.input), _target_of(learnt[truth])
@@ -110,14 +110,14 @@ def _measured(model: Model, held_out: pd.DataFrame) -> Manifest:
     )
 
 
-def _column(series: pd.Series) -> Column:
+def column(series: pd.Series) -> Column:
     """The values as JSON would carry them: plain Python, None where missing."""
     column: Column = series.astype(object).where(series.notna(), None).tolist()
     return column
 
 
 def _columns(frame: pd.DataFrame) -> list[Column]:
-    return [_column(frame[name]) for name in frame.columns[:-1]]
+    return [column(frame[name]) for name in frame.columns[:-1]]
 
 
 def instances_of(frame: pd.DataFrame) -> list[dict[str, object]]:
@@ -127,7 +127,7 @@ def instances_of(frame: pd.DataFrame) -> list[dict[str, object]]:
 
 
 def _target_of(series: pd.Series) -> NDArray[Any]:
-    return np.array(_column(series), dtype=float if pd.api.types.is_numeric_dtype(series) else object)
+    return np.array(column(series), dtype=float if pd.api.types.is_numeric_dtype(series) else object)
 
 
 def _kind(series: pd.Series) -> Kind:
@@ -138,10 +138,10 @@ def _kind(series: pd.Series) -> Kind:
     return "number" if pd.api.types.is_float_dtype(series) else "category"
 
 
-def _profile(recipe: Recipe, whole: pd.Series, learnt: pd.Series) -> FeatureProfile:
+def profile(recipe: Recipe, whole: pd.Series, learnt: pd.Series) -> FeatureProfile:
     """Describe one feature by the rows learnt from; only whether it may be missing is asked of all rows."""
     name, kind = str(whole.name), _kind(whole)
-    present = [value for value in _column(learnt) if value is not None]
+    present = [value for value in column(learnt) if value is not None]
     numeric = kind in ("number", "integer")
     categories = tuple(sorted({str(value) for value in present})) if kind == "category" else None
     numbers = np.array(present, dtype=float) if numeric else np.empty(0)
