@@ -36,7 +36,8 @@ from api.health import Health
 from api.holds import Holds
 from api.ledger import Ledger
 from api.line import Line
-from api.pages import create_pages
+from api.pages.application import create_pages
+from api.pages.calling import Inside
 from api.predictions import Predictions
 from api.records import Records
 from api.replays import Replays
@@ -65,10 +66,12 @@ def create_door(settings: Settings) -> ASGIApp:
     reader = open_reader(settings.database_url)
     line = Line(settings.engine_socket, wire.ANSWER_BYTES, settings.answer_deadline_s + GRACE_S)
     events = Events(line, _now_us)
+    inside = Inside()
     callers = Callers(issuer, lambda: db.standing.read(reader, _now_us()), _now_s)
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: Any) -> AsyncIterator[None]:
+        inside.begin()
         # Before the first request: a client that was disabled stays so across a restart.
         await callers.refresh()
         refreshing = asyncio.create_task(callers.refresh_for_ever())
@@ -84,8 +87,10 @@ def create_door(settings: Settings) -> ASGIApp:
     handlers = _handlers(settings, agreed, reader, line, tokens)
     api = direct.connect(agreed, handlers, callers.authorize, settings.max_body_bytes, lifespan)
     api = Throttle(api, line, settings.failures_per_address)
-    door = split(api, create_pages(settings, agreed), agreed)
-    return Front(Guard(door, settings.hosts, settings.max_body_bytes), agreed, events, _now_us)
+    door = split(api, create_pages(settings, agreed, inside), agreed)
+    front = Front(Guard(door, settings.hosts, settings.max_body_bytes), agreed, events, _now_us)
+    inside.open(front)
+    return front
 
 
 def _handlers(

@@ -79,7 +79,7 @@ class Checked:
         raw = b""
         if self._media is not None:
             self._check_headers(headers)
-            raw = await _read(receive, int(headers["content-length"]), self._max_bytes)
+            raw = await read_body(receive, int(headers["content-length"]), self._max_bytes)
         try:
             body = self._parse(raw) if self._media is not None else None
             accept = self._negotiate(headers.get("accept"))
@@ -145,7 +145,7 @@ def _too_large(limit: int) -> RequestRefused:
     return RequestRefused("too-large", f"send at most {limit} bytes", Connection="close")
 
 
-async def _read(receive: Receive, length: int, limit: int) -> bytes:
+async def read_body(receive: Receive, length: int, limit: int) -> bytes:
     """Read the whole body, however it is cut into messages, within ten seconds.
 
     A body usually comes with its headers, so the first message is waited for without a timer (it would cost 5 µs): if

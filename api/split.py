@@ -6,11 +6,14 @@ from typing import Any, cast
 
 from a2wsgi import WSGIMiddleware
 from flask import Flask
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.contract import Contract
+from api.operations import read_body
+from api.problems import RequestRefused
 
 PAGE_THREADS = 8
+PAGE_BODY_BYTES = 256 << 10  # the largest form, many times over
 
 
 def split(api: ASGIApp, pages: Flask, contract: Contract) -> ASGIApp:
@@ -23,8 +26,25 @@ def split(api: ASGIApp, pages: Flask, contract: Contract) -> ASGIApp:
         if scope["type"] == "http":
             path = scope["path"].removeprefix(scope.get("root_path", ""))
             if path.lstrip("/").split("/", 1)[0] not in ours:
-                await flask(scope, receive, send)
+                await flask(scope, await _whole(scope, receive), send)
                 return
         await api(scope, receive, send)
 
     return door
+
+
+async def _whole(scope: Scope, receive: Receive) -> Receive:
+    """Have the whole body before a page gets one of its few threads, so that nobody who is slow can hold them.
+
+    Raises:
+        RequestRefused: `too-large`, or `request-timeout`.
+    """
+    length = int(dict(scope["headers"]).get(b"content-length", b"0"))
+    if length > PAGE_BODY_BYTES:
+        raise RequestRefused("too-large", f"send at most {PAGE_BODY_BYTES} bytes", Connection="close")
+    body = await read_body(receive, length, PAGE_BODY_BYTES) if length else b""
+
+    async def given() -> Message:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return given

@@ -1,0 +1,43 @@
+"""The start page: which models there are, what each answers, how good it is and how much it is used."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from flask import Blueprint, render_template
+
+from api.composition import ModelContract
+from api.contract import Contract
+from api.pages import session
+from api.pages.calling import read
+
+
+def create_home(contract: Contract) -> Blueprint:
+    """Build the start page of these models."""
+    home = Blueprint("home", __name__)
+
+    @home.get("/")
+    def start() -> str:
+        served = _served()
+        models = [
+            {"contract": each, "about": about(each), **served.get(name, {})}
+            for name, each in sorted(contract.models.items())
+        ]
+        return render_template("start.html", models=models)
+
+    return home
+
+
+def about(model: ModelContract) -> str:
+    """Return the sentence that says what a model answers."""
+    return re.split(r"(?<=[.])\s+(?=[A-Z])", model.description, maxsplit=1)[0]
+
+
+def _served() -> Mapping[str, Mapping[str, Any]]:
+    """Ask for versions and metrics; a stranger, or a client that may not read models, sees the contract only."""
+    signed = session.signed()
+    if signed is None or "models:read" not in signed.scopes:
+        return {}
+    return {each["model"]: each for each in read("/v1/models")["models"]}

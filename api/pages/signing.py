@@ -1,0 +1,83 @@
+"""Signing in with a client's id and secret, and out again."""
+
+from __future__ import annotations
+
+from urllib.parse import urlencode
+
+from flask import Blueprint, Response, redirect, render_template, request
+from flask_wtf import FlaskForm
+from wtforms import PasswordField, StringField
+from wtforms.validators import InputRequired
+
+from api.pages import session
+from api.pages.calling import ApiRefused, Question, ask
+
+signing = Blueprint("signing", __name__)
+_FORM = {"Content-Type": "application/x-www-form-urlencoded"}
+
+
+class SignIn(FlaskForm):  # type: ignore[misc]  # flask-wtf ships no types
+    """What a person gives to sign in."""
+
+    client_id = StringField(
+        "Client id", [InputRequired("Enter the client id")], description="For example, demo-ajr6cydfsy"
+    )
+    client_secret = PasswordField("Client secret", [InputRequired("Enter the client secret")])
+
+
+@signing.get("/sign-in")
+def ask_in() -> str:
+    """Ask who it is."""
+    return _shown(SignIn(formdata=None))
+
+
+@signing.post("/sign-in")
+def sign_in() -> str | tuple[str, int] | Response:
+    """Get a token for the client and go on to where the person was."""
+    form = SignIn()
+    if not form.validate():
+        return _shown(form), 400
+    try:
+        answered = ask(_token_question(form.client_id.data.strip(), form.client_secret.data.strip()))
+    except ApiRefused as refused:
+        form.client_secret.errors = [_said(refused)]
+        return _shown(form), refused.status if refused.status in (400, 401, 429) else 503
+    session.begin(form.client_id.data.strip(), answered.content)
+    return _to(session.local(request.args.get("next")))
+
+
+@signing.post("/sign-out")
+def sign_out() -> Response:
+    """Forget the token."""
+    session.end()
+    return _to("/")
+
+
+def _shown(form: SignIn) -> str:
+    place = session.local(request.args.get("next"))
+    return render_template("sign-in.html", form=form, next=place, is_over=session.was_signed())
+
+
+def _token_question(client_id: str, secret: str) -> Question:
+    # In the form and not in a header: both may be any text.
+    body = {"grant_type": "client_credentials", "client_id": client_id, "client_secret": secret}
+    return Question(method="POST", path="/oauth/token", body=urlencode(body).encode(), headers=_FORM)
+
+
+def _said(refused: ApiRefused) -> str:
+    if refused.status == 401:
+        return "The client id or the client secret is wrong, or the client was disabled"
+    if refused.status == 429:
+        wait = refused.headers.get("Retry-After", "60")
+        return f"Too many attempts failed from here; try again in {wait} seconds"
+    if refused.status == 400:
+        return (
+            f"Nobody can sign in so: {refused.content.get('error_description', 'the entry cannot be read')}"
+        )
+    return "The service cannot check this right now; try again in a moment"
+
+
+def _to(place: str) -> Response:
+    answer = redirect(request.script_root + place, 303)
+    assert isinstance(answer, Response)
+    return answer
