@@ -41,7 +41,7 @@ from db.auditing_ranges import Again, Examined, examine_again
 from db.auditing_resume import Reached
 from db.auditing_state import State
 from db.auditing_tree import Regrown, Tiles
-from db.engine import reading
+from db.engine import moment
 from db.notes import VerifierKey
 from db.tree import HASH_BYTES
 
@@ -92,17 +92,9 @@ def audit(  # noqa: PLR0913  # each thing that is believed from outside is named
 @contextmanager
 def _moment(engine: Engine) -> Iterator[Connection]:
     """Hold one snapshot: a service may go on writing meanwhile."""
-    with reading(engine) as connection:
-        if engine.dialect.name == "sqlite":
-            moment = connection
-            moment.exec_driver_sql("BEGIN")  # the driver is told to begin nothing by itself
-        else:
-            moment = connection.execution_options(isolation_level="REPEATABLE READ")
-        try:
-            schema.pin(moment)
-            yield moment
-        finally:
-            moment.rollback()
+    with moment(engine) as held:
+        schema.pin(held)
+        yield held
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

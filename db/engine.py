@@ -74,6 +74,25 @@ def reading(engine: Engine) -> Iterator[Connection]:
         raise StorageUnavailable(reason(error)) from error
 
 
+@contextmanager
+def moment(engine: Engine) -> Iterator[Connection]:
+    """Lend a connection that sees one moment of the database, for reads that must agree with each other.
+
+    Raises:
+        StorageUnavailable: the database failed, whatever its driver calls it.
+    """
+    with reading(engine) as connection:
+        if engine.dialect.name == "sqlite":
+            held = connection
+            held.exec_driver_sql("BEGIN")  # the driver is told to begin nothing by itself
+        else:
+            held = connection.execution_options(isolation_level="REPEATABLE READ")
+        try:
+            yield held
+        finally:
+            held.rollback()
+
+
 def reason(error: Exception) -> str:
     """Say what the driver said, without the statement and its values."""
     return str(error.__cause__ or error).partition("\n")[0]
