@@ -22,14 +22,14 @@ TOLD = "onrecord_told"  # where a handler's answer and its call wait for `answer
 KID_CHARACTERS = 64
 TARGET_CHARACTERS = 200
 _OAUTH = frozenset({"tokens.issue", "tokens.revoke", "tokens.introspect"})
-_ROUTING, _CONTEXT = "connexion_routing", "connexion_context"
+ROUTING, CONTEXT = "connexion_routing", "connexion_context"  # where connexion leaves what it found
 
 
 def refused(scope: Scope, error: Exception, fault: Fault, at_us: int, request: str) -> SecurityEvent | None:
     """Say what an error is as an event; None where nobody is behind it, or it is a fault of ours."""
     said = dict(error.event) if isinstance(error, RequestRefused) else {}
     claims = _claims(scope)
-    operation = scope["extensions"].get(_ROUTING, {}).get("operation_id")
+    operation = scope["extensions"].get(ROUTING, {}).get("operation_id")
     if "kind" not in said:
         kind = _kind(fault, operation, is_proven=claims is not None or "client_id" in said)
         if kind is None:
@@ -99,7 +99,7 @@ def _kind(fault: Fault, operation: str | None, *, is_proven: bool) -> str | None
 
 def _event(scope: Scope, said: Mapping[str, Any], at_us: int, request: str) -> SecurityEvent:
     client = scope.get("client")
-    content = {"operation": scope["extensions"].get(_ROUTING, {}).get("operation_id"), **said}
+    content = {"operation": scope["extensions"].get(ROUTING, {}).get("operation_id"), **said}
     if (kid := content.get("claimed_kid")) is not None:
         content["claimed_kid"] = kid.encode("unicode_escape", "replace").decode()[:KID_CHARACTERS]
     address = client[0] if client and network(client[0]) else None
@@ -107,7 +107,7 @@ def _event(scope: Scope, said: Mapping[str, Any], at_us: int, request: str) -> S
 
 
 def _claims(scope: Scope) -> Claims | None:
-    found: Claims | None = scope["extensions"].get(_CONTEXT, {}).get("token_info", {}).get("claims")
+    found: Claims | None = scope["extensions"].get(CONTEXT, {}).get("token_info", {}).get("claims")
     return found
 
 

@@ -3,6 +3,8 @@
 Connexion finds the operation, its scopes and its handler. What it would do anew for every request (inspect signatures,
 build validators, parse the body a second time) is replaced through the hooks it offers: `middlewares`, `security_map`,
 a `Resolver`. The only private touch is `_middleware_app.api_cls`, the class that makes operations callable.
+Addresses without a variable part need no search: a table made of the contract at start-up leads to the same checks and
+the same handler. Everything else (other methods, other addresses) is Connexion's to find or to refuse.
 Order of checks: 404, 405, 401, 403, parameters 400, 411, 413, 415, 408, JSON 400, schema 400, 406, handler.
 """
 
@@ -23,7 +25,9 @@ from connexion.middleware.request_validation import RequestValidationAPI, Reques
 from connexion.middleware.routing import RoutingMiddleware
 from connexion.middleware.security import SecurityMiddleware
 from connexion.resolver import Resolution, Resolver
+from starlette.types import ASGIApp, Receive, Scope, Send
 
+from api import denials
 from api.calls import Claims
 from api.contract import Contract
 from api.operations import Called, Checked, Declared
@@ -37,9 +41,10 @@ def connect(
     authorize: Authorize,
     max_body_bytes: int,
     lifespan: Callable[[Any], AbstractAsyncContextManager[None]],
-) -> AsyncApp:
+) -> ASGIApp:
     """Bind the contract to its handlers: `operationId: catalog.read` names `handlers.catalog.read`."""
     declared = Declared.by(contract, max_body_bytes)
+    resolver = _Handlers(handlers)
     app = AsyncApp(
         "api",
         lifespan=lifespan,
@@ -49,14 +54,68 @@ def connect(
             functools.partial(_Checking, declared=declared),
             LifespanMiddleware,
         ],
-        resolver=_Handlers(handlers),
+        resolver=resolver,
         security_map={"oauth2": lambda: _Bearer(authorize)},
     )
     app._middleware_app.api_cls = functools.partial(_Calling, declared=declared)
     app._middleware_app.router.redirect_slashes = False
     # A copy: connexion resolves every reference inside the dict it is given.
     app.add_api(orjson.loads(orjson.dumps(contract.document)), base_path="")
-    return app
+    table = {
+        (method.upper(), path): _Known(
+            operation["operationId"], _scopes(operation), authorize, resolver.handler(operation), declared
+        )
+        for path, method, operation in contract.operations()
+        if "{" not in path
+    }
+    return _Short(app, table)
+
+
+def _scopes(operation: Mapping[str, Any]) -> frozenset[str] | None:
+    """Name the scopes of an operation, None where it is public; api/contract.py allows no other form."""
+    return frozenset(operation["security"][0]["token"]) if operation["security"] else None
+
+
+class _Known:
+    """One operation with an address of its own: token, checks and handler in a row, as Connexion would call them."""
+
+    __slots__ = ("_authorize", "_checked", "_routed", "_scopes")
+
+    def __init__(
+        self,
+        operation_id: str,
+        scopes: frozenset[str] | None,
+        authorize: Authorize,
+        handler: Callable[..., Any],
+        declared: Declared,
+    ) -> None:
+        self._scopes, self._authorize = scopes, authorize
+        self._routed = {"operation_id": operation_id}
+        called = Called(handler, declared.operations[operation_id])
+        self._checked = Checked(called, operation_id, declared)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        extensions = scope["extensions"]
+        extensions[denials.ROUTING] = self._routed
+        if self._scopes is not None:
+            extensions[denials.CONTEXT] = {
+                "token_info": {"claims": self._authorize(scope["headers"], self._scopes)}
+            }
+        await self._checked(scope, receive, send)
+
+
+class _Short:
+    """Leads a request that the table knows to its operation, every other one to Connexion."""
+
+    def __init__(self, app: ASGIApp, table: Mapping[tuple[str, str], _Known]) -> None:
+        self._app, self._table = app, table
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        found = None
+        if scope["type"] == "http":
+            path = scope["path"].removeprefix(scope.get("root_path", ""))
+            found = self._table.get((scope["method"], path))
+        await (found or self._app)(scope, receive, send)
 
 
 class _Routing(RoutingMiddleware):  # type: ignore[misc]  # connexion ships no types
@@ -78,14 +137,18 @@ class _Handlers(Resolver):  # type: ignore[misc]  # connexion ships no types
 
     def resolve(self, operation: Any) -> Resolution:
         spec = operation._operation
+        return Resolution(self.handler(spec), spec["operationId"])
+
+    def handler(self, spec: Mapping[str, Any]) -> Callable[..., Any]:
+        """Find what an operation of the contract calls; raises ResolverError."""
         name = spec.get("x-handler", spec["operationId"])
         try:
-            handler = operator.attrgetter(name)(self._handlers)
+            handler: Callable[..., Any] = operator.attrgetter(name)(self._handlers)
         except AttributeError as missing:
             raise ResolverError(f"{spec['operationId']}: no handler is called {name!r}") from missing
         if "x-model" in spec:
             handler = functools.partial(handler, spec["x-model"])
-        return Resolution(handler, spec["operationId"])
+        return handler
 
 
 class _Bearer:

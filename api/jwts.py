@@ -12,7 +12,6 @@ import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import jwt
@@ -35,6 +34,7 @@ _HINTS = frozenset(
 )  # other issuers name a certificate beside the kid; it is not looked at
 _CLAIMS = ("exp", "iat", "nbf", "aud", "iss", "sub", "jti")
 _REMEMBERED = 1024  # tokens of 4 KiB at most
+_GOOD: dict[str, _Good] = {}  # only what a key has signed gets in, so that strangers cannot fill the memory
 # The last second of the year 9999; beyond, a time cannot be shown.
 _LAST_SECOND = 253_402_300_799
 
@@ -103,6 +103,14 @@ def verify(token: str, keys: Mapping[str, VerifyingKey], profile: Profile, now_s
     Raises:
         TokenRefused: for whatever reason; nothing else leaves this function.
     """
+    good = _GOOD.get(token)
+    if (
+        good is not None
+        and keys.get(good.key.kid) is good.key
+        and good.profile == profile
+        and good.from_s <= now_s < good.until_s
+    ):
+        return good.claims
     kid = kid_of(token)
     key = keys.get(kid)
     if key is None:
@@ -116,10 +124,36 @@ def verify(token: str, keys: Mapping[str, VerifyingKey], profile: Profile, now_s
             _check_signature(token, key, profile)
         except Dead as dead:
             raise TokenRefused(str(dead), proven=_proven(token, key, claims, profile)) from dead
-        return _claims(claims, profile)
+        return _remembered(token, key, profile, claims)
     except TokenRefused as refused:
         refused.kid = kid
         raise
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Good:
+    """What a token said that was good under this key and profile, and from when until when that holds."""
+
+    key: VerifyingKey
+    profile: Profile
+    claims: Claims
+    from_s: int
+    until_s: int
+
+
+def _remembered(token: str, key: VerifyingKey, profile: Profile, claims: Mapping[str, Any]) -> Claims:
+    """Remember a good token: what a key has signed once, it has signed. That the key still counts is asked anew."""
+    good = _Good(
+        key=key,
+        profile=profile,
+        claims=_claims(claims, profile),
+        from_s=max(claims["iat"], claims.get("nbf", 0)) - LEEWAY_S,
+        until_s=claims["exp"] + LEEWAY_S,
+    )
+    if len(_GOOD) >= _REMEMBERED:
+        _GOOD.clear()  # one verification more for each token at most; threads may be looking, so nothing is picked out
+    _GOOD[token] = good
+    return good.claims
 
 
 class Dead(TokenRefused):
@@ -159,10 +193,7 @@ def check_times(claims: Mapping[str, Any], now_s: int, longest_s: int, leeway_s:
         raise Dead("expired or not yet valid")
 
 
-@lru_cache(maxsize=_REMEMBERED)
 def _check_signature(token: str, key: VerifyingKey, profile: Profile) -> None:
-    # Remembered where it holds: what a key has signed once, it has signed. Which keys count, and the times, are looked
-    # at every time; a refusal raises and is not kept, so that strangers cannot fill the memory.
     # Times were checked above against the clock we were given; PyJWT would ask the system's.
     checks = {
         "require": ["exp", "iat", "iss", "aud", "sub", "jti", "scope"],

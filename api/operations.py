@@ -27,7 +27,6 @@ from api.schemas import Schema
 BODY_DEADLINE_S = 10
 FORM = "application/x-www-form-urlencoded"
 MAX_FORM_BYTES = 16 << 10
-CONTEXT = "connexion_context"
 _CALL = "onrecord_call"
 
 Handler = Callable[[Call], Any]
@@ -86,7 +85,7 @@ class Checked:
         except RequestRefused as refused:
             refused.tell(**denials.of_body(raw))
             raise
-        token = scope["extensions"].get(CONTEXT, {}).get("token_info", {})
+        token = scope["extensions"].get(denials.CONTEXT, {}).get("token_info", {})
         scope["extensions"][_CALL] = Call(
             claims=token.get("claims"),
             path=path,

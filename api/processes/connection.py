@@ -132,19 +132,36 @@ class Connection(HttpToolsProtocol):
 
 
 class _Lingering:
-    """A transport that is not closed on whoever still sends: a reset would take the answer away (RFC 9112, 9.6)."""
+    """A transport that is not closed on whoever still sends: a reset would take the answer away (RFC 9112, 9.6).
+
+    What is written in one turn of the event loop leaves in one piece: uvicorn writes head and body apart, and each
+    would be a system call and a packet of its own.
+    """
 
     def __init__(self, transport: asyncio.Transport, is_owed: Callable[[], bool]) -> None:
         self._transport, self._is_owed = transport, is_owed
         self._is_lingering = False
-        self.write, self.abort = transport.write, transport.abort
+        self._out: list[bytes] = []
+        self._call_soon = asyncio.get_running_loop().call_soon
+        self.abort = transport.abort
         self.get_extra_info = transport.get_extra_info
         self.pause_reading, self.resume_reading = transport.pause_reading, transport.resume_reading
 
     def is_closing(self) -> bool:
         return self._is_lingering or self._transport.is_closing()
 
+    def write(self, data: bytes) -> None:
+        if not self._out:
+            self._call_soon(self._flush)
+        self._out.append(data)
+
+    def _flush(self) -> None:
+        out, self._out = self._out, []
+        if out and not self._transport.is_closing():
+            self._transport.write(b"".join(out))
+
     def close(self) -> None:
+        self._flush()
         if not self._is_owed():
             self._transport.close()
         elif not self.is_closing():
