@@ -23,6 +23,7 @@ LARGEST_BYTES = 4_000_000
 _RFC_3339 = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ\Z"
 
 Kind = Literal["number", "integer", "category", "boolean"]
+Way = Literal["linear", "trees", "onnx"]
 
 
 class BadManifest(Exception):
@@ -90,6 +91,25 @@ class Golden:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Twin:
+    """
+    What came of looking for a faster way to the same answers (models/twin.py), and how it was proved.
+
+    `way` is None where the pickle answers alone, and `why` says why. Only "onnx" has a file: `digest` and `size_bytes`
+    are of `model.onnx`; the other ways are made from what the pickle holds. Differences are those of scores, by
+    the larger of 1 and the score.
+    """
+
+    way: Way | None
+    why: str
+    digest: str | None
+    size_bytes: int
+    libraries: Mapping[str, str]  # besides the pickle's own
+    cases: Mapping[str, int]  # how many rows of which origin agreed
+    largest_difference: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
     """All claims of one version. `globals` are the only names its pickle may import; metrics are of held-out rows."""
 
@@ -110,6 +130,7 @@ class Manifest:
     trained_at: str
     golden: Golden
     tolerance: float  # how far a twin's score may be from the pickle's
+    twin: Twin | None = None  # None: trained before there were twins, or never compiled
 
 
 class _Tuple(fields.List[Any]):
@@ -174,6 +195,17 @@ class _Golden(_Shape):
     tolerance = fields.Float(required=True)
 
 
+class _Twin(_Shape):
+    made = Twin
+    way = fields.String(required=True, allow_none=True, validate=validate.OneOf(["linear", "trees", "onnx"]))
+    why = fields.String(required=True)
+    digest = fields.String(required=True, allow_none=True, validate=validate.Regexp(r"[0-9a-f]{64}\Z"))
+    size_bytes = fields.Integer(required=True, strict=True)
+    libraries = fields.Dict(keys=fields.String(), values=fields.String(), required=True)
+    cases = fields.Dict(keys=fields.String(), values=fields.Integer(strict=True), required=True)
+    largest_difference = fields.Float(required=True)
+
+
 class _Manifest(_Shape):
     made = Manifest
     model = fields.String(required=True)
@@ -193,6 +225,7 @@ class _Manifest(_Shape):
     trained_at = fields.String(required=True, validate=validate.Regexp(_RFC_3339))
     golden = fields.Nested(_Golden, required=True)
     tolerance = fields.Float(required=True)
+    twin = fields.Nested(_Twin, load_default=None, allow_none=True)
 
 
 def read(path: Path, digest: str | None = None) -> Manifest:

@@ -5,7 +5,9 @@ A batch is one call. What a row is answered must not depend on the rows beside i
 choosing pipelines whose arithmetic goes row by row (models/recipe.py says how).
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import repeat
 from typing import Any, NamedTuple
 
@@ -22,10 +24,15 @@ __all__ = [
     "Prediction",
     "PredictionFailed",
     "Rows",
+    "Score",
     "Unlike",
     "answer",
     "matrix",
 ]
+
+
+# Checked columns in, what `predict` or `predict_proba` gives for them out.
+Score = Callable[[Sequence[Column]], Any]
 
 
 class PredictionFailed(Exception):
@@ -58,14 +65,23 @@ def answer(prediction: Prediction, target: Target) -> dict[str, object]:
 
 
 class Model:
-    """One version, ready to answer. Not for several threads at once: its estimator may not be."""
+    """
+    One version, ready to answer. Not for several threads at once: its estimator may not be.
 
-    __slots__ = ("_features", "estimator", "manifest")
+    `score` answers in the place of the estimator, for a twin. `twin` is this version's, where it was admitted and may
+    answer here; else `twinless` says why not.
+    """
 
-    def __init__(self, manifest: Manifest, estimator: Any) -> None:
+    __slots__ = ("_features", "_method", "_score", "estimator", "manifest", "twin", "twinless")
+
+    def __init__(self, manifest: Manifest, estimator: Any, score: Score | None = None) -> None:
         self.manifest = manifest
         self.estimator = estimator
+        self.twin: Model | None = None
+        self.twinless = "it was not asked for"
         self._features = Features(manifest.features)
+        self._method = "predict" if manifest.target.labels is None else "predict_proba"
+        self._score = score or self._estimate
 
     def check(self, instances: Sequence[Mapping[str, object]]) -> Rows:
         """
@@ -87,17 +103,20 @@ class Model:
             return []
         target = self.manifest.target
         if target.labels is None:
-            values = self._ask("predict", rows, shape=(len(rows),)).tolist()
+            values = self._ask(rows, shape=(len(rows),)).tolist()
             parts = zip(repeat(None), values, repeat(None), repeat(None), rows.unlike, strict=False)
             return list(map(Prediction._make, parts))
-        scores = self._ask("predict_proba", rows, shape=(len(rows), len(target.labels)))
+        scores = self._ask(rows, shape=(len(rows), len(target.labels)))
         return _classified(scores, target.labels, target.positive, rows.unlike)
 
-    def _ask(self, method: str, rows: Rows, *, shape: tuple[int, ...]) -> NDArray[np.float64]:
-        name = f"model {self.manifest.model!r} version {self.manifest.version!r}"
+    def _estimate(self, columns: Sequence[Column]) -> Any:
+        inputs = matrix(columns, self.manifest.features, self.manifest.input)
+        return getattr(self.estimator, self._method)(inputs)
+
+    def _ask(self, rows: Rows, *, shape: tuple[int, ...]) -> NDArray[np.float64]:
+        name, method = f"model {self.manifest.model!r} version {self.manifest.version!r}", self._method
         try:
-            inputs = matrix(rows.columns, self.manifest.features, self.manifest.input)
-            outputs = np.asarray(getattr(self.estimator, method)(inputs))
+            outputs = np.asarray(self._score(rows.columns))
         except Exception as error:
             raise PredictionFailed(f"{name}: {method} raised {type(error).__name__}") from error
         if outputs.dtype.kind not in "fiu":

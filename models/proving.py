@@ -62,7 +62,7 @@ class Prover:
 
     def prove(self, question: Question) -> None:
         """
-        Return when the version has loaded and given its golden answers, over there.
+        Return when the version has loaded and given its golden answers, and its twin the same as it, over there.
 
         Raises:
             ModelRefused: it did not; says why, or how the process was lost.
@@ -190,13 +190,25 @@ def _try(question: Question, said: int) -> None:
 
 
 def _reason(question: Question) -> str:
+    from models import twin
+
     try:
-        registry.load(question.store, question.model, question.version, question.digest, question.terms)
+        loaded = registry.load(
+            question.store, question.model, question.version, question.digest, question.terms
+        )
+        if loaded.manifest.twin is not None and loaded.manifest.twin.way is not None:
+            twin.insist(loaded)
     except ModelRefused as refused:
-        return " ".join(refused.reason.split())[: _VERDICT_BYTES // 8]
+        return _on_one_line(refused.reason)
+    except twin.TwinRefused as refused:
+        return _on_one_line(f"its manifest claims a twin that does not hold: {refused}; compile it again")
     except MemoryError:
         return "it takes more memory than is allowed; train a smaller one"
     return ""
+
+
+def _on_one_line(reason: str) -> str:
+    return " ".join(reason.split())[: _VERDICT_BYTES // 8]
 
 
 def _limit(largest_bytes: int) -> None:

@@ -1,9 +1,9 @@
 """
 The store of trained versions: what is in it, and how one of them becomes a model that may answer.
 
-`store/<model>/<version>/{model.pkl, manifest.json}`, and a `signature` where publishers are configured. Nothing is
-taken on trust but the two digests that were registered; every reason to refuse is named, and a refused version leaves
-the ones already serving alone.
+`store/<model>/<version>/{model.pkl, manifest.json}`, a `model.onnx` where its twin is one, and a `signature` where
+publishers are configured. Nothing is taken on trust but the two digests that were registered; every reason to refuse is
+named, and a refused version leaves the ones already serving alone.
 """
 
 import hashlib
@@ -30,7 +30,7 @@ NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 # How much of a version must agree with the running one: an array written by numpy 2.4.1 reads under 2.4.6, an
 # estimator only under the scikit-learn that wrote it ("unsupported and inadvisable" otherwise), and Python's minor
 # version does not reach into a pickle of library classes.
-_PARTS_COMPARED = {"python": 1, "scikit-learn": 3, "numpy": 2, "scipy": 2, "pandas": 2}
+_PARTS_COMPARED = {"python": 1, "scikit-learn": 3, "numpy": 2, "scipy": 2, "pandas": 2, "onnxruntime": 2}
 
 
 class ModelRefused(Exception):
@@ -54,6 +54,7 @@ class Terms:
         bytes, ...
     ] = ()  # public keys, one of which must have signed; none: no signature is asked for
     largest_bytes: int = LARGEST_BYTES
+    twin: bool = True  # off: no file of a twin is looked at
 
 
 _PLAIN = Terms()
@@ -90,7 +91,9 @@ def load(store: Path, model: str, version: str, digest: str | None, terms: Terms
     """
     Load one version, or refuse it. What is returned has reproduced its golden answers in this process.
 
-    `digest` is the registered SHA-256 of its pickle; None, before registration, believes the manifest's.
+    `digest` is the registered SHA-256 of its pickle; None, before registration, believes the manifest's. A twin whose
+    file is not the manifest's is a reason to refuse; one that does not answer as it should here is left out, and
+    `twinless` says so.
     Changes process-wide warning filters meanwhile: call it from one thread.
 
     Raises:
@@ -106,9 +109,12 @@ def load(store: Path, model: str, version: str, digest: str | None, terms: Terms
                 _insist_on_signature(folder, claims, content, terms.publishers)
             _insist_on_libraries(claims.libraries)
             blob = _read_pickle(folder, claims, digest, terms.largest_bytes)
+            graph = _read_graph(folder, claims, terms.largest_bytes) if terms.twin else None
         loaded = Model(claims, artefact.load(blob, claims.globals))
         _insist_on_estimator(claims, loaded.estimator)
         _insist_on_golden(loaded)
+        if terms.twin:
+            _join(loaded, graph)
     except (_Refusal, BadManifest, FileRefused, signing.SignatureRefused, artefact.PickleRefused) as reason:
         raise ModelRefused(model, version, str(reason)) from reason
     return loaded
@@ -191,13 +197,7 @@ def process() -> dict[str, str]:
 
 
 def _read_pickle(folder: int, claims: Manifest, digest: str | None, largest_bytes: int) -> bytes:
-    if claims.size_bytes > largest_bytes:
-        raise _Refusal(
-            f"its manifest announces {claims.size_bytes} bytes, at most {largest_bytes} are loaded; "
-            "train a smaller one, or raise ONRECORD_LARGEST_ARTEFACT_BYTES"
-        )
-    blob = read_once(Path("model.pkl"), at_most=claims.size_bytes, folder=folder)
-    came = hashlib.sha256(blob).hexdigest()
+    blob, came = _read_artefact(folder, "model.pkl", claims.size_bytes, largest_bytes)
     if digest is not None and not hmac.compare_digest(came, digest):
         raise _Refusal(
             f"model.pkl has the digest {came}, registered is {digest}; restore the registered file"
@@ -207,6 +207,44 @@ def _read_pickle(folder: int, claims: Manifest, digest: str | None, largest_byte
             f"model.pkl has the digest {came}, its manifest says {claims.digest}; restore the pair"
         )
     return blob
+
+
+def _read_graph(folder: int, claims: Manifest, largest_bytes: int) -> bytes | None:
+    """Read the file of a twin; a file that no manifest speaks of is never opened."""
+    twin = claims.twin
+    if twin is None or twin.way != "onnx":
+        return None
+    blob, came = _read_artefact(folder, "model.onnx", twin.size_bytes, largest_bytes)
+    if not hmac.compare_digest(came, str(twin.digest)):
+        raise _Refusal(
+            f"model.onnx has the digest {came}, its manifest says {twin.digest}; restore the registered file, "
+            "or set ONRECORD_TWIN=off to serve from the pickle alone"
+        )
+    return blob
+
+
+def _read_artefact(folder: int, name: str, size_bytes: int, largest_bytes: int) -> tuple[bytes, str]:
+    """Read a file of the size that its manifest announces, with its digest."""
+    if size_bytes > largest_bytes:
+        raise _Refusal(
+            f"its manifest announces {size_bytes} bytes, at most {largest_bytes} are loaded; "
+            "train a smaller one, or raise ONRECORD_LARGEST_ARTEFACT_BYTES"
+        )
+    blob = read_once(Path(name), at_most=size_bytes, folder=folder)
+    return blob, hashlib.sha256(blob).hexdigest()
+
+
+def _join(loaded: Model, graph: bytes | None) -> None:
+    """Let a version have its twin, if that still answers the golden instances as the pickle does."""
+    from models import twin
+
+    try:
+        made = twin.made(loaded, graph)
+        twin.insist_on_golden(loaded, made)
+    except twin.TwinRefused as refused:
+        loaded.twinless = str(refused)
+    else:
+        loaded.twin, loaded.twinless = made, ""
 
 
 def _insist_on_estimator(claims: Manifest, estimator: Any) -> None:

@@ -65,6 +65,7 @@ def _terms(question: Mapping[str, Any]) -> Terms:
         manifest=question["manifest"],
         publishers=() if path is None else signing.publishers(Path(path)),
         largest_bytes=question["largest_bytes"],
+        twin=False,
     )
 
 

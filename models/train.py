@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from models import training
-from models.manifest import Manifest
+from models.manifest import Manifest, Twin
 from models.recipe import DataMissing, Recipe
 from models.recipes import credit, housing, income, iris, two_features
 from models.registry import NAME, ModelRefused
@@ -67,18 +67,27 @@ def _train(
     rows = recipe.data(folder)
     progress.update(task, advance=1, description=f"{recipe.model}: fitting {len(rows.frame):,} rows")
     trained_at = datetime.fromtimestamp(time.time(), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    manifest, blob = training.fit(
+    manifest, files = training.fit(
         recipe, rows, version or training.next_version(store, recipe.model), trained_at
     )
     progress.update(task, advance=1, description=f"{recipe.model}: writing version {manifest.version}")
-    training.keep(store, manifest, blob)
+    training.keep(store, manifest, files)
     progress.update(task, advance=1)
     return manifest
 
 
 def _summary(manifest: Manifest) -> str:
     figures = ", ".join(f"{name} {value:.4f}" for name, value in manifest.metrics.items())
-    return f"{manifest.model} {manifest.version}: {figures}; {manifest.size_bytes:,} bytes, sha256 {manifest.digest}"
+    size = f"{manifest.size_bytes:,} bytes, sha256 {manifest.digest}"
+    return f"{manifest.model} {manifest.version}: {figures}; {size}; {about_twin(manifest.twin)}"
+
+
+def about_twin(twin: Twin | None) -> str:
+    """Say in a line what came of looking for a twin."""
+    if twin is None or twin.way is None:
+        return f"no twin ({'never compiled' if twin is None else twin.why})"
+    proved = f"{sum(twin.cases.values()):,} rows, {twin.largest_difference:.1e} apart at the most"
+    return f"twin: {twin.way}, proved by {proved}"
 
 
 if __name__ == "__main__":

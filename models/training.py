@@ -7,7 +7,7 @@ promised is measured on what is served.
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from sklearn import metrics
 from sklearn.model_selection import train_test_split
 
-from models import artefact, registry
+from models import artefact, graphs, registry, twin
 from models.features import Column
 from models.files import write_folder
 from models.manifest import FeatureProfile, Golden, Histogram, Kind, Manifest, Target, TrainingData, encode
@@ -35,8 +35,8 @@ TWIN_TOLERANCE = 1e-6
 BINS = 20
 
 
-def fit(recipe: Recipe, data: DataSet, version: str, trained_at: str) -> tuple[Manifest, bytes]:
-    """Train one version: its manifest, complete, and the bytes of its pickle."""
+def fit(recipe: Recipe, data: DataSet, version: str, trained_at: str) -> tuple[Manifest, dict[str, bytes]]:
+    """Train one version: its manifest, complete, and its other files by name."""
     learnt, held_out = split(data.frame)
     features = tuple(profile(recipe, data.frame[name], learnt[name]) for name in data.frame.columns[:-1])
     truth = data.frame.columns[-1]
@@ -63,7 +63,8 @@ def fit(recipe: Recipe, data: DataSet, version: str, trained_at: str) -> tuple[M
         golden=Golden(instances=(), outputs=(), tolerance=GOLDEN_TOLERANCE),
         tolerance=TWIN_TOLERANCE,
     )
-    return _measured(Model(draft, estimator), held_out), blob
+    manifest, files = twinned(Model(_measured(Model(draft, estimator), held_out), estimator), held_out)
+    return manifest, {"model.pkl": blob, **files}
 
 
 def split(frame: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -72,7 +73,13 @@ def split(frame: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     return learnt, held_out
 
 
-def keep(store: Path, manifest: Manifest, blob: bytes) -> None:
+def twinned(model: Model, held_out: pd.DataFrame | None) -> tuple[Manifest, dict[str, bytes]]:
+    """Complete the manifest by what came of looking for a twin; with the twin's file, where it has one."""
+    found, blob = twin.compiled(model, () if held_out is None else instances_of(held_out))
+    return replace(model.manifest, twin=found), {} if blob is None else {graphs.FILE: blob}
+
+
+def keep(store: Path, manifest: Manifest, files: Mapping[str, bytes]) -> None:
     """
     Put a version into the store, whole, and make sure that a server will load it.
 
@@ -81,7 +88,7 @@ def keep(store: Path, manifest: Manifest, blob: bytes) -> None:
         registry.ModelRefused: it is stored, but what was written does not load here.
     """
     folder = store / manifest.model / manifest.version
-    write_folder(folder, {"model.pkl": blob, "manifest.json": encode(manifest)})
+    write_folder(folder, {**files, "manifest.json": encode(manifest)})
     registry.load(store, manifest.model, manifest.version, manifest.digest)
 
 

@@ -41,7 +41,8 @@ class Shelf:
 
     def put(self, version: str, blob: bytes, **claims: Any) -> Registered:
         """Write a version around exact bytes, its manifest true to them unless told, as registration would see it."""
-        made = replace(self.manifest(), version=version, digest=_sha256(blob), size_bytes=len(blob), **claims)
+        exact = {"version": version, "digest": _sha256(blob), "size_bytes": len(blob), "twin": None}
+        made = replace(self.manifest(), **(exact | claims))
         self.folder(version).mkdir(exist_ok=True)
         (self.folder(version) / "model.pkl").write_bytes(blob)
         (self.folder(version) / "manifest.json").write_bytes(manifests.encode(made))

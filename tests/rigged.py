@@ -54,6 +54,7 @@ def _put(store: Path, version: str, estimator: Any, golden: Golden | None = None
         estimator=registry.qualified_name(estimator),
         globals=named,
         golden=golden or about.golden,
+        twin=None,
     )
     folder = store / "housing" / version
     folder.mkdir(parents=True)
