@@ -1,11 +1,13 @@
 """What a fuzzer cannot know: state, and cryptography. Loaded by schemathesis before it calls anything.
 
 Whether an Idempotency-Key was used before, with another body, is no property of a request; that two numbers are a point
-on a curve is nothing a schema can say; and who fuzzes must not disable itself.
+on a curve is nothing a schema can say; and who fuzzes must not disable itself: `ONRECORD_FUZZERS` names their ids.
+Clients that the fuzzer made, whatever it called them, are its own to end.
 """
 
 from __future__ import annotations
 
+import os
 import re
 import uuid
 from typing import Any
@@ -16,7 +18,6 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from api.jwks import SigningKey
 
 _KEY = re.compile(r'"?[A-Za-z0-9_-]{16,64}"?')
-_OURS = re.compile(r"(admin|demo|neighbour|bystander)-[a-z2-7]{10}")
 _JWK = SigningKey.of(ec.generate_private_key(ec.SECP256R1())).verifying.jwk()
 _ENDS = ("/v1/clients/{id}/status", "/v1/clients/{id}/revocation")
 
@@ -27,7 +28,8 @@ def before_call(_context: Any, case: Any, _kwargs: dict[str, Any]) -> None:
     headers = case.headers or {}
     if _KEY.fullmatch(str(headers.get("Idempotency-Key", ""))):
         case.headers["Idempotency-Key"] = uuid.uuid4().hex
-    if case.operation.path in _ENDS and _OURS.fullmatch(str((case.path_parameters or {}).get("id", ""))):
+    fuzzers = os.environ["ONRECORD_FUZZERS"].split()
+    if case.operation.path in _ENDS and (case.path_parameters or {}).get("id") in fuzzers:
         case.path_parameters["id"] = "nobody-aaaaaaaaaa"
     if case.meta is not None and case.meta.generation.mode.is_positive and isinstance(case.body, dict):
         if case.operation.path == "/v1/clients/{id}/keys":

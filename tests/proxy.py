@@ -127,7 +127,7 @@ def nginx(folder: Path, *doors: int, changed: Mapping[str, str] = AS_SHIPPED) ->
     with (folder / "error.log").open("wb") as errors:
         server = subprocess.Popen([NGINX, "-c", folder / "nginx.conf", *as_root], stderr=errors)
     try:
-        wait(lambda: _listens(port) or server.poll() is not None)
+        wait(lambda: listens(port) or server.poll() is not None)
         assert server.poll() is None, (folder / "error.log").read_text()
         yield port
     finally:
@@ -135,7 +135,7 @@ def nginx(folder: Path, *doors: int, changed: Mapping[str, str] = AS_SHIPPED) ->
         server.wait(10)
 
 
-def wait(done: Callable[[], object], seconds: float = 10) -> None:
+def wait(done: Callable[[], object], seconds: float = 60) -> None:
     """Look again and again until it is so."""
     until = time.monotonic() + seconds
     while not done():
@@ -143,7 +143,8 @@ def wait(done: Callable[[], object], seconds: float = 10) -> None:
         time.sleep(0.02)
 
 
-def _listens(port: int) -> bool:
+def listens(port: int) -> bool:
+    """Say whether somebody listens there."""
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 

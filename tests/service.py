@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import itertools
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -21,11 +24,24 @@ ROOT = Path(__file__).parent.parent
 READY_WITHIN_S = 30
 
 
+@functools.cache
+def _ports() -> Iterator[int]:
+    """Walk ports that the kernel gives to nobody who does not ask for them, each worker of a run its own."""
+    lowest = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    mine = [port for port in range(10_000, lowest) if port % workers == worker]
+    start = random.randrange(len(mine))  # another run on this machine begins elsewhere
+    return itertools.cycle(mine[start:] + mine[:start])
+
+
 def free_port() -> int:
-    """Find a port that nobody listens on right now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Find a port that nobody listens on, and nobody else will find: it may stay unused for a while."""
+    for port in _ports():
+        with contextlib.suppress(OSError), socket.socket() as probe:
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("unreachable")
 
 
 def nameless(answer: httpx.Response) -> dict[str, Any]:

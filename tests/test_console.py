@@ -12,6 +12,7 @@ import pytest
 from playwright.sync_api import Page, expect, sync_playwright
 
 from tests.conftest import must_have
+from tests.proxy import listens, wait
 from tests.service import Caller, Service, free_port, running
 
 ARTEFACTS = Path(__file__).parent.parent / "artefacts"
@@ -58,7 +59,10 @@ def behind_a_prefix(short_folder: Path) -> Iterator[Service]:
     with running(folder, None, ONRECORD_ROOT_PATH="/ml", ONRECORD_PUBLIC_URL=url) as service:
         config = folder / "nginx.conf"
         config.write_text(NGINX.format(folder=folder, port=port, upstream=service.port))
-        proxy = subprocess.Popen([nginx, "-c", str(config)], stderr=subprocess.DEVNULL)
+        with (folder / "error.log").open("wb") as errors:
+            proxy = subprocess.Popen([nginx, "-c", str(config)], stderr=errors)
+        wait(lambda: listens(port) or proxy.poll() is not None)
+        assert proxy.poll() is None, (folder / "error.log").read_text()
         service.url = url
         yield service
         proxy.terminate()

@@ -223,7 +223,8 @@ def test_an_engine_that_answers_first_is_caught(var: Path, database_url: str | N
         findings: list[str] = []
         while not findings and campaign.kills < KILLS_UNTIL_RED:
             campaign.kill(lambda: faults.kill_engine(service), ENGINE_BACK_WITHIN_S, ENGINE_LIVES_S)
-            time.sleep(MOMENT_S)  # what was answered before the commit, and not killed, is committed by now
+            with service.caller() as caller:
+                faults.commit(caller, "afterwards")  # and with it what was answered before, and not killed
             findings = campaign.examine()
 
     lost = {finding.split()[1] for finding in findings if finding.startswith("lost: ")}
@@ -270,17 +271,21 @@ def test_an_answer_leaves_after_its_record_is_synced(
     """The engine's system calls show the WAL synced between its last write and the answer; mutants show otherwise."""
     if shutil.which("strace") is None:
         must_have("strace")
-    with started(Service(var) if mutation is None else faults.Mutant(mutation, var)) as service:
-        caller = service.caller()
-        with caller.http:
-            caller.predict("housing", {"age": 49})  # whatever is done only once is done
-            time.sleep(MOMENT_S)  # a mutant commits after it has answered
-            with faults.traced(faults.engine_of(service), var / "trace.txt") as trace:
-                assert caller.predict("housing", {"age": 50}).status_code == 201
-                time.sleep(MOMENT_S)  # see above
+    reference = uuid.uuid4().hex
+    with (
+        started(Service(var) if mutation is None else faults.Mutant(mutation, var)) as service,
+        service.caller() as caller,
+    ):
+        faults.commit(caller, "before")  # whatever is done only once is done
+        with faults.traced(faults.engine_of(service), var / "trace.txt") as trace:
+            faults.commit(caller, reference)
 
-        # What is written after the answer, a note or an event, is none of its business.
-    assert order == [name for name, _ in itertools.groupby(faults.order_of(trace.read_text()))][: len(order)]
+    assert (
+        order
+        == [name for name, _ in itertools.groupby(faults.order_of(trace.read_text(), reference))][
+            : len(order)
+        ]
+    )
 
 
 @contextlib.contextmanager

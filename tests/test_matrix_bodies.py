@@ -196,8 +196,12 @@ def test_naughty_strings_name_no_version_and_no_page(service: Service, caller: C
         ):
             assert caller.http.get("/v1/nothing", headers=headers).status_code == 404
             nowhere += 1
+    wait(
+        lambda: (
+            service.log()[before:].count('"path":"/v1/nothing"') == nowhere and service.log().endswith("\n")
+        )
+    )
     said = [json.loads(line) for line in service.log()[before:].splitlines()]
-    wait(lambda: service.log()[before:].count('"path":"/v1/nothing"') == nowhere)
     assert all(each["status"] < 500 for each in said if each["event"] == "answered")
 
 

@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from api.problems import PROBLEMS
+from tests.proxy import wait
 from tests.service import Caller, Service
 
 HOUSING = "/v1/models/housing/predictions"
@@ -187,8 +188,13 @@ def test_every_answer_has_a_name(service: Service, demo: Caller) -> None:
     good, wrong = demo.http.get("/v1/models"), demo.http.get("/v1/nothing")
 
     assert len({good.headers["x-request-id"], wrong.headers["x-request-id"]}) == 2
-    lines = [json.loads(line) for line in service.log().splitlines() if line.startswith("{")]
-    assert [line["status"] for line in lines if line.get("request") == wrong.headers["x-request-id"]] == [404]
+    wait(lambda: _logged(service, wrong) == [404])
+
+
+def _logged(service: Service, answer: httpx.Response) -> list[int]:
+    """Find what the log says of an answer, which it may do after its caller has it."""
+    lines = [line for line in service.log().splitlines() if answer.headers["x-request-id"] in line]
+    return [json.loads(line)["status"] for line in lines if line.endswith("}")]
 
 
 def test_the_document_is_served_from_memory(service: Service) -> None:
