@@ -1,8 +1,8 @@
 """What a fuzzer cannot know: state, and cryptography. Loaded by schemathesis before it calls anything.
 
 Whether an Idempotency-Key was used before, with another body, is no property of a request; that two numbers are a point
-on a curve is nothing a schema can say; and who fuzzes must not disable itself: `ONRECORD_FUZZERS` names their ids.
-Clients that the fuzzer made, whatever it called them, are its own to end.
+on a curve is nothing a schema can say; and who fuzzes must not disable itself: `ONRECORD_FUZZERS` names their ids,
+and last that of a client that is there to be ended in their place.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ def before_call(_context: Any, case: Any, _kwargs: dict[str, Any]) -> None:
     headers = case.headers or {}
     if _KEY.fullmatch(str(headers.get("Idempotency-Key", ""))):
         case.headers["Idempotency-Key"] = uuid.uuid4().hex
-    fuzzers = os.environ["ONRECORD_FUZZERS"].split()
+    *fuzzers, instead = os.environ["ONRECORD_FUZZERS"].split()
     if case.operation.path in _ENDS and (case.path_parameters or {}).get("id") in fuzzers:
-        case.path_parameters["id"] = "nobody-aaaaaaaaaa"
+        case.path_parameters["id"] = instead
     if case.meta is not None and case.meta.generation.mode.is_positive and isinstance(case.body, dict):
         if case.operation.path == "/v1/clients/{id}/keys":
             case.body = {"keys": [_JWK]}

@@ -124,14 +124,19 @@ class Identities:
 
 @pytest.fixture(scope="module")
 def identities(service: Service) -> Iterator[Identities]:
-    """Sign in as each, and name them to tests/fuzzing.py; neighbour and bystander are clients made for this."""
+    """Sign in as each, and name them to tests/fuzzing.py; all but admin and demo are clients made for this."""
     callers = [service.caller("admin"), service.caller("demo")]
-    for name, scope in (("neighbour", "predict predictions:read models:read"), ("bystander", "introspect")):
+    made = {
+        "neighbour": "predict predictions:read models:read",
+        "bystander": "introspect",
+        "instead": "predict",
+    }
+    for name, scope in made.items():
         added = json.loads(service.command("client", "add", name, "--scope", scope).stdout)
         callers.append(Caller(service.url, added["client_id"], added["client_secret"]))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ONRECORD_FUZZERS", " ".join(each.client_id for each in callers))
-        yield Identities(*(each.http.headers["authorization"] for each in callers))
+        yield Identities(*(each.http.headers["authorization"] for each in callers[:-1]))
     for each in callers:
         each.http.close()
 
