@@ -55,8 +55,9 @@ _NOTHING_FIRST = """                cursor.execute("BEGIN IMMEDIATE")
 MUTANTS = (
     _mutant(
         "M1", "answers leave before the commit", "api/engine/committing.py",
-        ("            answers = await self.with_pen(", "            self._desk.answer([each.answer for each in group])\n"
-         "            answers = await self.with_pen("),
+        ("            answers = _append(self._ledger, group) if group else []",
+         "            self._loop.call_soon_threadsafe(self._desk.answer, [each.answer for each in group])\n"
+         "            answers = _append(self._ledger, group) if group else []"),
         by="engine",
     ),
     _mutant(

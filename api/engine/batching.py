@@ -1,12 +1,14 @@
 """One lane per version: requests queue, one thread predicts for all that wait; no lane waits for another.
 
 No timer here either: while the thread predicts for one group, the next one gathers. A lane loads its version
-first, in its own thread, so that a large artefact delays only those who asked for it.
+first, in its own thread, so that a large artefact delays only those who asked for it. What is predicted goes straight
+to the committer's thread; the event loop is told only what has to be refused.
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -25,7 +27,10 @@ log = structlog.get_logger()
 
 
 class Lane:
-    """The queue and the thread of one registered version; `load` gives its model or raises ModelRefused."""
+    """The queue and the thread of one registered version; `load` gives its model or raises ModelRefused.
+
+    `deliver` gets what is ready, on the lane's thread.
+    """
 
     def __init__(
         self,
@@ -35,9 +40,10 @@ class Lane:
         clock: Callable[[], int],
     ) -> None:
         self._load, self._desk, self._deliver, self._clock = load, desk, deliver, clock
+        self._loop = asyncio.get_running_loop()
         self._waiting: deque[Request] = deque()
-        self._wake = asyncio.Event()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="lane")
+        self._is_called = False  # the thread has been asked to look at what waits, and has not begun to
         self._answering: Answering | None = None
         self._refused_at = float("-inf")
         self.reason: str | None = None
@@ -52,22 +58,26 @@ class Lane:
     def put(self, request: Request) -> None:
         """Queue a request that the desk has let in."""
         self._waiting.append(request)
-        self._wake.set()
+        self.call()
 
-    async def run(self) -> None:
-        """Load the version, then answer for as long as the engine lives."""
-        await self._prepare()
-        while True:
-            while not self._waiting:
-                self._wake.clear()
-                await self._wake.wait()
-            if self._answering is None:
-                await self._prepare()
-            group = self._drain()
-            if self._answering is None:
-                self._desk.refuse(group, "model-refused", "the version could not be loaded; ask another one")
-            elif group:
-                await self._answer(self._answering, group)
+    def call(self) -> None:
+        """Have the thread load its version, where it has not, and answer what waits."""
+        if not self._is_called:
+            self._is_called = True
+            self._thread.submit(self._work)
+
+    def _work(self) -> None:
+        self._is_called = False  # what comes from now on calls again
+        if self._answering is None:
+            self._prepare()
+        group = self._drain()
+        if group and self._answering is None:
+            detail = "the version could not be loaded; ask another one"
+            self._loop.call_soon_threadsafe(self._desk.refuse, group, "model-refused", detail)
+        elif group and self._answering is not None:
+            self._answer(self._answering, group)
+        if self._waiting:
+            self.call()
 
     def _drain(self) -> list[Request]:
         group: list[Request] = []
@@ -79,31 +89,27 @@ class Lane:
                 size += len(request.body)
         return group
 
-    async def _prepare(self) -> None:
-        loop = asyncio.get_running_loop()
-        if loop.time() - self._refused_at < RETRY_S:
+    def _prepare(self) -> None:
+        if time.monotonic() - self._refused_at < RETRY_S:
             return
         try:
-            model = await loop.run_in_executor(self._thread, self._load)
+            model = self._load()
         except Exception as refused:  # whatever is wrong with one artefact, the others keep serving
-            self._refused_at, self.reason = loop.time(), str(refused)
+            self._refused_at, self.reason = time.monotonic(), str(refused)
             log.exception("model-refused", reason=self.reason, exc_info=not isinstance(refused, ModelRefused))
         else:
             self._answering, self.reason = Answering(model, self._clock), None
             manifest = model.manifest
             log.info("model-loaded", model=manifest.model, version=manifest.version, digest=manifest.digest)
 
-    async def _answer(self, answering: Answering, group: list[Request]) -> None:
-        loop = asyncio.get_running_loop()
-
-        def answer() -> None:
-            for ready in answering.answers(group):
-                loop.call_soon_threadsafe(self._deliver, ready)
-
+    def _answer(self, answering: Answering, group: list[Request]) -> None:
+        delivered: set[Request] = set()
         try:
-            await loop.run_in_executor(self._thread, answer)
+            for ready in answering.answers(group):
+                self._deliver(ready)
+                delivered.update(each.answer.request for each in ready)
         except Exception:
             # A fault of this program, not of the model. Whoever has an answer on its way keeps it.
             log.exception("answering-failed", requests=len(group))
-            unanswered = [request for request in group if request.stage == "queue"]
-            self._desk.refuse(unanswered, "internal", "nothing was recorded")
+            unanswered = [request for request in group if request not in delivered]
+            self._loop.call_soon_threadsafe(self._desk.refuse, unanswered, "internal", "nothing was recorded")

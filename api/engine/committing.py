@@ -2,6 +2,7 @@
 
 One thread holds the ledger. It takes whatever waits, in one transaction with one fsync, and the next group
 forms while it does: there is no timer to tune, a lone request commits at once and a crowd commits together.
+What is ready comes to it straight from the threads that predict; the event loop only writes the answers.
 """
 
 from __future__ import annotations
@@ -33,13 +34,18 @@ log = structlog.get_logger()
 
 
 class Committer:
-    """Appends what is ready and lets it leave; lives on the event loop's thread, the ledger on its own."""
+    """Appends what is ready and lets it leave; lives on the event loop's thread, the ledger on its own.
+
+    `put` may be called from any thread. What could not be appended is dealt with on the event loop, group by group.
+    """
 
     def __init__(self, ledger: Ledger, desk: Desk, keys: Keys) -> None:
         self._ledger, self._desk, self._keys = ledger, desk, keys
         self._waiting: deque[Ready] = deque()
-        self._wake = asyncio.Event()
+        self._failed: asyncio.Queue[tuple[list[Ready], Exception]] = asyncio.Queue()
         self._pen = ThreadPoolExecutor(1, thread_name_prefix="pen")
+        self._is_called = False  # the pen has been asked to look at what waits, and has not begun to
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._trouble: str | None = None
         self._troubled_at = float("-inf")
         self._is_forked = False
@@ -48,10 +54,15 @@ class Committer:
 
     def put(self, ready: Iterable[Ready]) -> None:
         """Take answers that may leave once their records are durable."""
-        for each in ready:
-            each.answer.request.stage = "ledger"
-            self._waiting.append(each)
-        self._wake.set()
+        self._waiting.extend(ready)
+        self._call()
+
+    def _call(self) -> None:
+        # Two threads may both find that nobody has called: the second call finds nothing left. What came after the
+        # pen has begun finds it uncalled, and calls again; changes and notes queue for the same thread in between.
+        if not self._is_called:
+            self._is_called = True
+            self._pen.submit(self._write)
 
     async def with_pen(self, work: Callable[[Ledger], Result]) -> Result:
         """Run a change on the ledger's thread, between two groups."""
@@ -112,12 +123,26 @@ class Committer:
             log.error("not-scrubbed-yet", reason=str(unavailable))  # noqa: TRY400  # the reason is all there is to know
 
     async def run(self) -> None:
-        """Commit and answer for as long as the engine lives."""
+        """Deal with what could not be appended, for as long as the engine lives."""
+        self._loop = asyncio.get_running_loop()
+        if self._waiting:
+            self._call()
         while True:
-            while not self._waiting:
-                self._wake.clear()
-                await self._wake.wait()
-            await self._commit(self._drain())
+            await self._recover(*await self._failed.get())
+
+    def _write(self) -> None:
+        """Append the next group; runs on the ledger's thread."""
+        self._is_called = False
+        assert self._loop is not None, "run() comes first"
+        group = self._drain()
+        try:
+            answers = _append(self._ledger, group) if group else []
+        except Exception as raised:  # noqa: BLE001  # whatever it is, the event loop sorts it out
+            self._loop.call_soon_threadsafe(self._failed.put_nowait, (group, raised))
+        else:
+            self._loop.call_soon_threadsafe(self._release, answers)
+        if self._waiting:
+            self._call()
 
     def _drain(self) -> list[Ready]:
         group: list[Ready] = []
@@ -128,33 +153,41 @@ class Committer:
                 break
             ready = self._waiting.popleft()
             # Refused while it waited: its caller knows that nothing is promised.
-            if self._desk.holds(ready.answer.request):
+            if self._desk.records(ready.answer.request):
                 group.append(ready)
         return group
+
+    def _release(self, answers: list[Answer]) -> None:
+        self._report(None)
+        self._desk.answer(answers)
 
     async def _commit(self, group: list[Ready]) -> None:
         if not group:
             return
         try:
             answers = await self.with_pen(lambda ledger: _append(ledger, group))
-        except LedgerForked as fork:
-            self._report(str(fork))
-            self._is_forked = True
-            waiting = [each.answer.request for each in group]
-            self._desk.refuse(
-                waiting, "audit-unavailable", "nothing is promised, and nothing more is recorded"
-            )
-        except LedgerUnavailable as unavailable:
-            self._report(str(unavailable))
-            self._refuse(group, unavailable)
-        except KeyTaken as taken:
-            await self._commit([each for each in group if each.record.id not in taken.records])
-            await self._answer_again([each for each in group if each.record.id in taken.records])
-        except Exception as raised:  # noqa: BLE001  # one record that cannot be stored must not take the others along
-            await self._commit_singly(group, raised)
+        except Exception as raised:  # noqa: BLE001  # sorted out below
+            await self._recover(group, raised)
         else:
-            self._report(None)
-            self._desk.answer(answers)
+            self._release(answers)
+
+    async def _recover(self, group: list[Ready], raised: Exception) -> None:
+        match raised:
+            case LedgerForked():
+                self._report(str(raised))
+                self._is_forked = True
+                waiting = [each.answer.request for each in group]
+                self._desk.refuse(
+                    waiting, "audit-unavailable", "nothing is promised, and nothing more is recorded"
+                )
+            case LedgerUnavailable():
+                self._report(str(raised))
+                self._refuse(group, raised)
+            case KeyTaken():
+                await self._commit([each for each in group if each.record.id not in raised.records])
+                await self._answer_again([each for each in group if each.record.id in raised.records])
+            case _:  # one record that cannot be stored must not take the others along
+                await self._commit_singly(group, raised)
 
     async def _commit_singly(self, group: list[Ready], raised: Exception) -> None:
         if len(group) > 1:

@@ -8,6 +8,7 @@ model that hangs keeps neither its callers nor the room of others.
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -54,12 +55,16 @@ class Answer:
 
 
 class Desk:
-    """Bounds what is inside the engine and writes what leaves it; lives on the event loop's thread."""
+    """Bounds what is inside the engine and writes what leaves it; lives on the event loop's thread.
+
+    Other threads may ask `holds`; the ledger's says `records`, and from then on nobody hears that nothing was recorded.
+    """
 
     def __init__(self, *, most_requests: int, most_bytes: int) -> None:
         self._most_requests, self._most_bytes = most_requests, most_bytes
         self._inside: dict[Request, None] = {}  # in order of arrival, which is the order of deadlines
         self._bytes = 0
+        self._leaving = threading.Lock()
 
     def __len__(self) -> int:
         return len(self._inside)
@@ -77,6 +82,14 @@ class Desk:
     def holds(self, request: Request) -> bool:
         """Say whether the request still waits for its answer."""
         return request in self._inside
+
+    def records(self, request: Request) -> bool:
+        """Note that the request's record is about to be written; False where it was refused, and must not be."""
+        with self._leaving:
+            if request not in self._inside:
+                return False
+            request.stage = "ledger"
+            return True
 
     def answer(self, answers: Iterable[Answer]) -> None:
         """Write recorded answers, joined per door; what was refused meanwhile gets no second one."""
@@ -109,17 +122,19 @@ class Desk:
                 break
             late.append(request)
         for request in late:
+            self._leave(request)  # first: what its stage is now, it stays
             if request.stage == "ledger":
                 detail = "the record was being written when the time was up; look its id up"
-                self.refuse([request], "audit-unavailable", detail, record=str(request.record))
+                turn_away(request, "audit-unavailable", detail, record=str(request.record))
             else:
-                self.refuse([request], "prediction-timeout", "nothing was recorded; ask again later")
+                turn_away(request, "prediction-timeout", "nothing was recorded; ask again later")
         return len(late)
 
     def _leave(self, request: Request) -> bool:
-        if request not in self._inside:
-            return False
-        del self._inside[request]
+        with self._leaving:
+            if request not in self._inside:
+                return False
+            del self._inside[request]
         self._bytes -= len(request.body)
         _let_go(request)
         return True

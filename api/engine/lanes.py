@@ -101,7 +101,7 @@ class Lanes:
             # Looked up anew for every attempt: a version that was refused may have been registered again.
             lane = self._open_lane(lambda: self._loading.load(self._roster.table.versions[name]))
             self._lanes[name] = lane
-            self._spawn(lane.run())
+            lane.call()
         return self._lanes[name]
 
     def _spawn(self, work: Any) -> None:
