@@ -6,7 +6,8 @@ pure files are shared with the writer, and no column, tile, frontier or root is 
 
 Compared: the order and number of records; every leaf with its columns, its payload and the rows of lookups; the root
 with the head, every stored note and every anchor; the head's mac, where its key is given; all tiles; what is gone with
-the records of erasures; clients, versions, aliases and holds with the recorded changes (db/auditing_state.py says what
+the records of erasures; what was made from what, and what is known to have happened, with the records that say so;
+clients, versions, aliases and holds with the recorded changes (db/auditing_state.py says what
 no record knows); the keys of requests with their records.
 
 auditing_pool.py    ranges of records, given to several processes
@@ -28,7 +29,7 @@ from heapq import merge
 
 from sqlalchemy import Connection, Engine, text
 
-from db import auditing_erasures, auditing_keys, auditing_witnesses
+from db import auditing_derived, auditing_erasures, auditing_keys, auditing_witnesses
 from db import auditing_files as files
 from db import auditing_head as head
 from db import auditing_pool as pool
@@ -149,7 +150,9 @@ class _Audit:
                 self._state.apply(idx, row)
         for idx, counted in resume.erased_since(self._connection, since):
             again = self._look(idx)
-            self._tally = self._tally.without(counted).then(replace(again.tally, predictions=0))
+            self._tally = self._tally.without(counted).then(
+                replace(again.tally, predictions=0, derived=0, outcomes=0)
+            )
         return since
 
     def _grow(self, since: Reached, size: int, how: How) -> Regrown:
@@ -217,6 +220,8 @@ class _Audit:
             self._findings.add(None, Cause.PREDICTION, detail)
         for cause, detail in auditing_erasures.strays(self._connection, self._tally.erasures):
             self._findings.add(None, cause, detail)
+        for cause, detail in auditing_derived.strays(self._connection, self._tally):
+            self._findings.add(None, cause, detail)
         stray = self._connection.scalar(_STRAY_PREDICTION, {"size": size})
         if stray is not None:
             detail = f"rows of lookups name record {stray}, which is not there"
@@ -232,6 +237,7 @@ class _Audit:
             records=self._tally.records,
             payloads=self._tally.payloads,
             predictions=self._tally.predictions,
+            outcomes=self._tally.outcomes,
             erased=self._tally.erased,
             latest_us=self._tally.latest_us,
             notes=self._claims.notes,

@@ -23,6 +23,8 @@ class Cause(StrEnum):
     NOTE = "note"
     TILE = "tile"
     ANCHOR = "anchor"  # a checkpoint kept outside contradicts the ledger
+    DERIVED = "derived"  # what a record was made from is not what it says
+    OUTCOME = "outcome"  # what is known to have happened is not what the newest record of it says
     ERASURE = "erasure"  # what is gone is not what the record of its erasure says, or is still there
     WITNESS = "witness"  # a stored cosignature is not what its witness made
     EPOCH = "epoch"  # how an epoch was begun contradicts itself or the head
@@ -89,6 +91,7 @@ class Verdict:
     records: int
     payloads: int
     predictions: int
+    outcomes: int  # predictions of which it is known what really happened
     erased: int  # records of which something was erased, each accounted for by the record of its erasure
     latest_us: int  # when the newest record was observed; 0 without records
     notes: int
@@ -111,6 +114,8 @@ class Tally:
     predictions: int = 0
     erased: int = 0
     erasures: int = 0  # of one record there may be several
+    derived: int = 0
+    outcomes: int = 0  # predictions of which one was reported; counted at the first report
     latest_us: int = 0
     earliest_us: int = 2**63 - 1
     lag_us: int = 0  # the most any of them came behind the latest before it
@@ -123,6 +128,8 @@ class Tally:
             predictions=self.predictions - other.predictions,
             erased=self.erased - other.erased,
             erasures=self.erasures - other.erasures,
+            derived=self.derived - other.derived,
+            outcomes=self.outcomes - other.outcomes,
         )
 
     def then(self, other: Tally) -> Tally:
@@ -133,6 +140,8 @@ class Tally:
             predictions=self.predictions + other.predictions,
             erased=self.erased + other.erased,
             erasures=self.erasures + other.erasures,
+            derived=self.derived + other.derived,
+            outcomes=self.outcomes + other.outcomes,
             latest_us=max(self.latest_us, other.latest_us),
             earliest_us=min(self.earliest_us, other.earliest_us),
             lag_us=max(self.lag_us, other.lag_us, self.latest_us - other.earliest_us),

@@ -22,8 +22,9 @@ _OF_RANGE = text(
     " WHERE e.idx >= :start AND e.idx < :stop ORDER BY e.idx, e.erasure_idx"
 )
 _BY_ERASURE = text(
-    "SELECT e.idx, e.fields, r.model, r.version, (SELECT count(*) FROM prediction p WHERE p.idx = e.idx) AS rows"
-    " FROM erased e LEFT JOIN record r ON r.idx = e.idx WHERE e.erasure_idx = :idx ORDER BY e.idx"
+    "SELECT e.idx, e.fields, r.model, r.version, (SELECT count(*) FROM prediction p WHERE p.idx = e.idx) AS rows,"
+    " d.of_idx, d.position FROM erased e LEFT JOIN record r ON r.idx = e.idx LEFT JOIN derived d ON d.idx = e.idx"
+    " WHERE e.erasure_idx = :idx ORDER BY e.idx"
 )
 _COUNT = text("SELECT count(*) FROM erased")
 
@@ -60,11 +61,16 @@ def promised(connection: Connection, row: Any) -> Iterator[Wrong]:
     if row.kind != Kind.ERASURE or row.input is None:
         return
     try:
-        said = dict(_said(orjson.loads(row.input)["args"]["erased"]))
+        args = orjson.loads(row.input)["args"]
+        said = dict(_said(args["erased"]))
+        origins = (
+            {idx: (of, position) for idx, of, position in args["derived"]} if "derived" in args else None
+        )
     except (ValueError, TypeError, KeyError, AttributeError):
         yield Cause.ERASURE, "cannot be read as an erasure"
         return
-    done = {each.idx: tuple(each)[1:] for each in connection.execute(_BY_ERASURE, {"idx": row.idx})}
+    rows = connection.execute(_BY_ERASURE, {"idx": row.idx}).all()
+    done = {each.idx: tuple(each)[1:5] for each in rows}
     for idx in sorted(said.keys() | done.keys()):
         if idx not in done:
             yield Cause.ERASURE, f"record {idx} was promised to be erased, and is still present"
@@ -72,6 +78,16 @@ def promised(connection: Connection, row: Any) -> Iterator[Wrong]:
             yield Cause.ERASURE, f"record {idx} is erased in its name, and not by it"
         elif done[idx] != said[idx]:
             yield Cause.ERASURE, f"record {idx} is {done[idx]!r}, the erasure says {said[idx]!r}"
+    yield from _origins(rows, origins)
+
+
+def _origins(rows: Sequence[Any], said: Mapping[int, tuple[Any, ...]] | None) -> Iterator[Wrong]:
+    """Look at what erased records were made from; erasures of earlier releases say nothing of it."""
+    for each in rows if said is not None else ():
+        stored, told = (each.of_idx, each.position), (said or {}).get(each.idx, (None, None))
+        if stored != told:
+            detail = f"record {each.idx} is said to be made from {stored!r}, the erasure says {told!r}"
+            yield Cause.DERIVED, detail
 
 
 def strays(connection: Connection, met: int) -> Iterator[Wrong]:

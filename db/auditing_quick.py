@@ -62,10 +62,19 @@ class Quick:
         if status != ANSWERED:
             return not lookups
         same = (client_id, said["model"], said["version"])
-        pairs = zip(orjson.loads(came)["instances"], said["predictions"], strict=True)
+        each_with_its_row = zip(orjson.loads(came)["instances"], said["predictions"], lookups, strict=True)
         return lookups == [
-            (idx, at, *same, one.get("reference"), each.get("label"), score(each), observed_at_us, None)
-            for at, (one, each) in enumerate(pairs)
+            (
+                idx,
+                at,
+                *same,
+                one.get("reference"),
+                each.get("label"),
+                score(each),
+                observed_at_us,
+                *[its[-1]] * 2,
+            )
+            for at, (one, each, its) in enumerate(each_with_its_row)
         ]
 
     def _client(self, actor: bytes) -> object:

@@ -15,7 +15,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from db import auditing_erasures, auditing_reads
+from db import auditing_derived, auditing_erasures, auditing_reads
 from db.auditing import Cause, Tally
 from db.auditing_quick import Quick
 from db.auditing_reads import Lookup, Row
@@ -64,16 +64,18 @@ def examine(connection: Connection, within: range, size: int, quick: Quick) -> E
     seen = _Seen(expected=within.start)
     with auditing_reads.driving(connection):
         gone = auditing_erasures.of_range(connection, within.start, within.stop)
+        made = auditing_derived.of_range(connection, within.start, within.stop)
         lookups = _Lookups(auditing_reads.lookups(connection, within.start, within.stop))
         for row in auditing_reads.records(connection, within.start, within.stop):
             idx = row[0]
-            mine, lost = lookups.of(idx), gone.get(idx, ())
+            mine, lost, origin = lookups.of(idx), gone.get(idx, ()), made.get(idx)
             seen.meet(row)
             if any(each.erasure_idx >= size for each in lost):
                 seen.later.append(idx)
                 continue
-            seen.count(row, mine, lost)
-            if (lost or not quick.is_sound(row, mine)) and any(_precisely(connection, row, mine, lost)):
+            seen.count(row, mine, lost, origin)
+            is_plain = not lost and origin is None and quick.is_sound(row, mine)
+            if not is_plain and any(_precisely(connection, row, mine, lost, origin)):
                 seen.suspects.append(idx)
         lookups.of(within.stop)
     seen.reach(within.stop)
@@ -90,20 +92,23 @@ def examine_again(connection: Connection, idx: int) -> Again:
     wrong: list[Wrong] = []
     with auditing_reads.driving(connection):
         lost = auditing_erasures.of_range(connection, idx, idx + 1).get(idx, ())
+        origin = auditing_derived.of_range(connection, idx, idx + 1).get(idx)
         mine = list(auditing_reads.lookups(connection, idx, idx + 1))
         rows = list(auditing_reads.records(connection, idx, idx + 1))
         for row in rows:
-            seen.count(row, mine, lost)
-            wrong += _precisely(connection, row, mine, lost)
+            seen.count(row, mine, lost, origin)
+            wrong += _precisely(connection, row, mine, lost, origin)
     return Again(wrong=tuple(wrong), rows=tuple(Row(*row) for row in rows), tally=seen.tally())
 
 
 def _precisely(
-    connection: Connection, row: tuple[Any, ...], lookups: _Stored, lost: Sequence[Any]
+    connection: Connection, row: tuple[Any, ...], lookups: _Stored, lost: Sequence[Any], origin: Any
 ) -> Iterator[Wrong]:
     named = Row(*row)
     try:
-        yield from check(named, [Lookup(*each) for each in lookups], auditing_erasures.union(lost))
+        erased = auditing_erasures.union(lost)
+        yield from check(named, [Lookup(*each) for each in lookups], erased)
+        yield from auditing_derived.differences(named, origin, erased)
         yield from auditing_erasures.claims(lost)
         yield from auditing_erasures.promised(connection, named)
     except (TypeError, ValueError) as strange:
@@ -145,6 +150,8 @@ class _Seen:
     predictions: int = 0
     erased: int = 0
     erasures: int = 0
+    derived: int = 0
+    outcomes: int = 0
     latest_us: int = 0
     earliest_us: int = 2**63 - 1
     lag_us: int = 0
@@ -168,12 +175,14 @@ class _Seen:
                 self.lag_us = self.latest_us - at_us
             self.earliest_us = min(self.earliest_us, at_us)
 
-    def count(self, row: tuple[Any, ...], lookups: _Stored, lost: Sequence[Any]) -> None:
+    def count(self, row: tuple[Any, ...], lookups: _Stored, lost: Sequence[Any], origin: Any) -> None:
         """Count what the record has besides itself, which an erasure can take."""
         self.payloads += row[_RECORD_ID] is not None
         self.predictions += len(lookups)
         self.erased += bool(lost)
         self.erasures += len(lost)
+        self.derived += origin is not None
+        self.outcomes += origin is not None and bool(origin.is_first)
 
     def reach(self, idx: int) -> None:
         """Note what is missing before this place."""

@@ -54,6 +54,7 @@ class Lookup(NamedTuple):
     score: Any
     observed_at_us: Any
     outcome_idx: Any
+    newest_idx: Any  # what the table of outcomes says in its place
 
 
 _ID = {"sqlite": "{}", "postgresql": "uuid_send({})"}  # as bytes: a UUID costs as much to make as a hash
@@ -64,9 +65,13 @@ _RECORDS = (
     " {record_id}, p.input, p.output, p.actor, p.meta, p.secret " + _PAID + " ORDER BY r.idx"
 )
 _LARGEST = f"SELECT coalesce(max({_HELD}), 0) {_PAID}"
+_NEWEST = (
+    "CASE WHEN p.outcome_idx IS NOT NULL THEN (SELECT o.outcome_idx FROM outcome o"
+    " WHERE o.prediction_idx = p.idx AND o.position = p.position) END"
+)
 _LOOKUPS = (
-    f"SELECT {', '.join(Lookup._fields)} FROM prediction WHERE idx >= {{start}} AND idx < {{stop}}"  # noqa: S608  # our own names
-    " ORDER BY idx, position"
+    f"SELECT {', '.join(f'p.{name}' for name in Lookup._fields[:-1])}, {_NEWEST} FROM prediction p"  # noqa: S608  # our own names
+    " WHERE p.idx >= {start} AND p.idx < {stop} ORDER BY p.idx, p.position"
 )
 
 

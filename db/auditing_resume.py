@@ -22,7 +22,7 @@ from db.notes import VerifierKey
 from db.records import COMMITTED
 from db.tree import Frontier, FrontierRefused
 
-_FORMAT = "onrecord-verify/1"
+_FORMAT = "onrecord-verify/2"
 _TOLD = text("SELECT idx FROM record WHERE idx < :size AND kind IN :kinds ORDER BY idx").bindparams(
     bindparam("kinds", sorted(map(int, TOLD)), expanding=True)
 )

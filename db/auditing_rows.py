@@ -107,12 +107,15 @@ def _model(row: Any, erased: Collection[str]) -> Mapping[str, Any]:
         case Kind.MODEL:
             said = orjson.loads(row.output)
             return {name: said[name] for name in ("model", "version")}
+        case Kind.REPLAY | Kind.OUTCOME if "output" in erased:
+            return {}
         case Kind.REPLAY:
-            if "output" in erased:
-                return {}
             said = orjson.loads(row.output)
             digest = bytes.fromhex(said["digest"])
             return {"model": said["model"], "version": said["version"], "digest": digest}
+        case Kind.OUTCOME:
+            said = orjson.loads(row.output)
+            return {name: said.get(name) for name in ("model", "version")}
     return {"model": None, "version": None}
 
 
@@ -126,7 +129,8 @@ def _predictions(row: Any, stored: Sequence[Any], erased: Collection[str]) -> It
         elif position not in expected:
             yield Cause.PREDICTION, f"position {position} has nothing in the payload"
         else:
-            for name, value in zip(COLUMNS, expected[position], strict=True):
+            newest = found[position].newest_idx
+            for name, value in zip(COLUMNS, (*expected[position], newest), strict=True):
                 if (have := getattr(found[position], name)) != value:
                     yield (
                         Cause.PREDICTION,
@@ -135,7 +139,8 @@ def _predictions(row: Any, stored: Sequence[Any], erased: Collection[str]) -> It
 
 
 def _derive(row: Any, count: int, erased: Collection[str]) -> Iterator[tuple[Any, ...]]:
-    """Read the rows off the exact bytes that went in and came out, in the order of COLUMNS; no outcomes exist yet.
+    """Read the rows off the exact bytes that went in and came out, in the order of COLUMNS, but for the last: that is
+    for the records of outcomes to say (db/auditing_derived.py).
 
     What was erased says nothing any more; the columns of the record, which are compared elsewhere, say the rest.
     """
@@ -148,7 +153,7 @@ def _derive(row: Any, count: int, erased: Collection[str]) -> Iterator[tuple[Any
     same = (row.client_id, row.model, row.version)
     for instance, answer in zip(instances, answers, strict=True):
         said = (instance.get("reference"), answer.get("label"), score(answer))
-        yield *same, *said, row.observed_at_us, None
+        yield *same, *said, row.observed_at_us
 
 
 def score(answer: Mapping[str, Any]) -> float | None:

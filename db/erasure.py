@@ -2,8 +2,9 @@
 
 The leaf of an erased record stays, so its place, the root and every receipt stay what they are; what opened its
 commitments is gone. Whoever erases names at most a batch of records at once, found before the pen is needed and looked
-at again under its lock. What the columns of an erased record say can no longer be read off its payload: the record of
-the erasure says it instead (`listed`), and verification holds the columns against that.
+at again under its lock. What was made from a record, its replays and outcomes, goes with it. What the columns of an
+erased record say can no longer be read off its payload: the record of the erasure says it instead (`listed`,
+`origins`), and verification holds the columns against that.
 """
 
 from __future__ import annotations
@@ -18,15 +19,15 @@ from sqlalchemy import Connection, Engine, bindparam, delete, func, insert, sele
 
 from db import holds
 from db.engine import reading
-from db.finding import Wanted, candidates
+from db.finding import Wanted, along, candidates, with_derived
 from db.holds import Held
 from db.records import COMMITTED, EVERYTHING, Kind, fields, kept, mask
-from db.tables import erased, payload, prediction, record
+from db.tables import derived, erased, outcome, payload, prediction, record
 
 RECORDS, ROWS = 200, 20_000  # of one batch: erased within some 50 ms, under the lock on `head`
 # What other records consist of is the ledger's own memory: who may call, what is served, what was erased and held.
-# A replay repeats what a prediction said.
-ERASABLE: Mapping[int, int] = {Kind.PREDICTION: EVERYTHING, Kind.REPLAY: EVERYTHING}
+# A replay repeats what a prediction said, an outcome is about the same person.
+ERASABLE: Mapping[int, int] = dict.fromkeys((Kind.PREDICTION, Kind.REPLAY, Kind.OUTCOME), EVERYTHING)
 _ANYWAY = mask(("actor", "meta"))
 
 
@@ -40,15 +41,21 @@ class ErasureStale(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """One record of which something is to go: `fields` are the bits of what is there and asked for."""
+    """One record of which something is to go: `fields` are the bits of what is there and asked for.
+
+    `of` and `position` say which record it was made from, if from any, and from which prediction in it.
+    """
 
     idx: int
     id: UUID
     kind: int
+    asked: int
     fields: int
     client_id: str
     model: str | None
     version: str | None
+    of: int | None
+    position: int | None
     rows: int  # how many predictions it holds
     holds: tuple[UUID, ...] = ()
 
@@ -74,7 +81,8 @@ def find(engine: Engine, wanted: Wanted, key: bytes, now_us: int) -> Batch:
         places, following = candidates(connection, wanted, RECORDS)
         if wanted.record_id is not None:
             _refuse_protected(connection, places, wanted.fields)
-        found = _facts(connection, places, wanted.fields, key, now_us)
+        asked, following = with_derived(connection, places, following, wanted.fields, RECORDS)
+        found = _facts(connection, asked, key, now_us)
     taken: list[Target] = []
     rows = 0
     for each in found:
@@ -90,9 +98,11 @@ def find(engine: Engine, wanted: Wanted, key: bytes, now_us: int) -> Batch:
     )
 
 
-def check(connection: Connection, targets: Sequence[Target], wanted: int, key: bytes, now_us: int) -> None:
+def check(connection: Connection, targets: Sequence[Target], key: bytes, now_us: int) -> None:
     """Look again, under the lock on `head`; raises ErasureStale where anything is not what was found."""
-    if _facts(connection, [each.idx for each in targets], wanted, key, now_us) != list(targets):
+    asked = {each.idx: each.asked for each in targets}
+    is_same = _facts(connection, asked, key, now_us) == list(targets)
+    if not is_same or any(not each.holds for each in _late(connection, asked, key, now_us)):
         raise ErasureStale("what was to be erased changed meanwhile; ask again")
 
 
@@ -119,6 +129,11 @@ def listed(targets: Iterable[Target]) -> list[dict[str, Any]]:
     ]
 
 
+def origins(targets: Iterable[Target]) -> list[list[int | None]]:
+    """Write what derived records were made from, which only their payloads say: place, original's place, position."""
+    return [[each.idx, each.of, each.position] for each in targets if each.of is not None]
+
+
 def erase(connection: Connection, place: int, targets: Sequence[Target]) -> None:
     """Let everything go that the erasure at this place, which is stored already, says is gone."""
     rows = [{"idx": each.idx, "erasure_idx": place, "fields": each.fields} for each in targets]
@@ -128,31 +143,43 @@ def erase(connection: Connection, place: int, targets: Sequence[Target]) -> None
     _forget_payloads(connection, targets)
     for bits, columns in (("input", ("reference",)), ("output", ("label", "score"))):
         _forget(connection, prediction, _with(targets, bits), dict.fromkeys(columns))
+    if places := _with(targets, "input"):
+        gone = {"value": None, "number": None, "observed_at_us": outcome.c.reported_at_us}
+        connection.execute(update(outcome).where(outcome.c.outcome_idx.in_(places)).values(gone))
     for table in (prediction, record):
         _forget(connection, table, _with(targets, "actor"), {"client_id": ""})
 
 
-def _facts(
-    connection: Connection, places: Sequence[int], wanted: int, key: bytes, now_us: int
-) -> list[Target]:
-    """Say of each of these records what could still be erased, leaving out those of which nothing can."""
-    c = record.c
+def _facts(connection: Connection, asked: Mapping[int, int], key: bytes, now_us: int) -> list[Target]:
+    """Say of each of these records what of that asked for could still be erased, leaving out those with nothing.
+
+    A hold on an original holds what was made from it, too.
+    """
+    c, made = record.c, derived.c
     gone = select(func.coalesce(func.sum(erased.c.fields), 0)).where(erased.c.idx == c.idx).scalar_subquery()
     count = select(func.count()).where(prediction.c.idx == c.idx).scalar_subquery()
-    query = select(
-        c.idx, c.id, c.kind, c.client_id, c.model, c.version, gone.label("gone"), count.label("rows")
-    )
-    rows = connection.execute(query.where(c.idx.in_(places)).order_by(c.idx)).all()
-    held = holds.blocking(connection, [_held(row) for row in rows], key, now_us)
+    about = (c.idx, c.id, c.kind, c.client_id, c.model, c.version)
+    query = select(*about, made.of_idx.label("of"), made.position, gone.label("gone"), count.label("rows"))
+    query = query.outerjoin(derived, made.idx == c.idx)
+    rows = connection.execute(query.where(c.idx.in_(asked)).order_by(c.idx)).all()
+    origins = connection.execute(select(*about).where(c.idx.in_({row.of for row in rows} - {None}))).all()
+    held = holds.blocking(connection, [_held(row) for row in {*rows, *origins}], key, now_us)
     found = []
     for row in rows:
-        left = wanted & ERASABLE.get(row.kind, _ANYWAY) & ~int(row.gone)
-        if left:
-            values = {
-                name: getattr(row, name) for name in ("idx", "id", "kind", "client_id", "model", "version")
-            }
-            found.append(Target(**values, fields=left, rows=row.rows, holds=held.get(row.idx, ())))
+        wanted = asked[row.idx]
+        if left := wanted & ERASABLE.get(row.kind, _ANYWAY) & ~int(row.gone):
+            values = {name: value for name, value in row._mapping.items() if name != "gone"}
+            on = tuple(sorted({*held.get(row.idx, ()), *held.get(row.of, ())}))
+            found.append(Target(**values, asked=wanted, fields=left, holds=on))
     return found
+
+
+def _late(connection: Connection, asked: Mapping[int, int], key: bytes, now_us: int) -> list[Target]:
+    """Find what was made from these records since they were looked at, and could be erased with them."""
+    c = derived.c
+    rows = connection.execute(select(c.idx, c.of_idx).where(c.of_idx.in_(asked))).all()
+    wanted = {row.idx: along(asked[row.of_idx]) for row in rows if row.idx not in asked}
+    return _facts(connection, wanted, key, now_us) if wanted else []
 
 
 def _refuse_protected(connection: Connection, places: Sequence[int], wanted: int) -> None:

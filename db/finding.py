@@ -1,7 +1,7 @@
 """Which records an erasure is about: one of them, or those of a reference, of a client, or before a time.
 
 Found in short reads and in the order of the ledger; a search through very many records ends early and says where to go
-on, so that nobody waits for it with a connection in the hand.
+on, so that nobody waits for it with a connection in the hand. What was made from a record goes before it or with it.
 """
 
 from __future__ import annotations
@@ -11,12 +11,13 @@ from uuid import UUID
 
 from sqlalchemy import ColumnElement, Connection, func, literal, select
 
+from db.derivations import CONTENT
 from db.engine import is_storable
 from db.lookups import RecordNotFound
 from db.records import Kind
-from db.tables import erased, head, prediction, record
+from db.tables import derived, erased, head, prediction, record
 
-_CONTENT = (Kind.PREDICTION, Kind.REPLAY)  # kinds of which everything can be erased
+_CONTENT = (Kind.PREDICTION, Kind.REPLAY, Kind.OUTCOME)  # kinds of which everything can be erased
 _WINDOW = 20_000  # records one statement looks through
 _MOST = 40 * _WINDOW  # and one search
 
@@ -58,6 +59,47 @@ def candidates(connection: Connection, wanted: Wanted, limit: int) -> tuple[list
     if wanted.reference is not None:
         return _with_reference(connection, wanted, limit)
     return _walked(connection, wanted, limit)
+
+
+def along(fields: int) -> int:
+    """Say what of a derived record goes, where these fields of its original do.
+
+    It repeats what the original said in its own request or answer, so both go where either of the original's does.
+    """
+    return fields | CONTENT if fields & CONTENT else 0
+
+
+def with_derived(
+    connection: Connection, places: list[int], following: int | None, fields: int, limit: int
+) -> tuple[dict[int, int], int | None]:
+    """Add what was made from the records at these places; return what is asked of each, and where to go on.
+
+    At most `limit` records: an original comes only where all that was made from it does, so that the next search, which
+    passes over what is erased, finds it again.
+    """
+    theirs = _made_from(connection, places, along(fields), limit + 1)
+    asked: dict[int, int] = {}
+    for place in places:
+        made = theirs.get(place, [])
+        room = limit - len(asked)
+        if asked and room < len(made) + 1:
+            return asked, place - 1
+        if room < len(made) + 1:
+            return dict.fromkeys(made[:room], along(fields)), place - 1
+        for idx, bits in ((place, fields), *((each, along(fields)) for each in made)):
+            asked[idx] = asked.get(idx, 0) | bits
+    return asked, following
+
+
+def _made_from(connection: Connection, places: list[int], fields: int, limit: int) -> dict[int, list[int]]:
+    """List for each place what was made from it and is not wholly erased: all of it, or up to the limit."""
+    found: dict[int, list[int]] = {}
+    if fields:
+        c = derived.c
+        made = select(c.of_idx, c.idx).where(c.of_idx.in_(places), _is_left(c.idx, fields))
+        for of, idx in connection.execute(made.order_by(c.of_idx, c.idx).limit(limit)):
+            found.setdefault(of, []).append(idx)
+    return found
 
 
 def _with_reference(connection: Connection, wanted: Wanted, limit: int) -> tuple[list[int], int | None]:

@@ -108,6 +108,7 @@ class Ledger:
             RecordConflict: an id is already stored with other content; nothing of this group was appended.
             RecordRefused: the database takes a record of this group for no record; nothing was appended either.
             KeyTaken: a request with the key of one of them is on record already; nothing was appended either.
+            Overtaken: what one of them was made from changed meanwhile; nothing was appended either.
         """
         return self._keep(records, Change())
 

@@ -17,7 +17,8 @@ from db import walks
 from db.engine import is_storable, reading
 from db.erased import Erased, RecordErased, erasures_of
 from db.records import Kind, prediction_id
-from db.tables import RecordId, payload, prediction, record
+from db.tables import payload, prediction, record
+from db.types import RecordId
 
 _STREAM_PAGE = 1_000  # rows per read of a stream: long enough to be fast, short enough to hold nothing back
 _POSITIONS = 2**31 - 1  # the column holds no more

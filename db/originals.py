@@ -37,6 +37,7 @@ class Original:
     """
 
     id: UUID
+    idx: int
     model: str
     version: str
     digest: bytes
@@ -77,6 +78,7 @@ def read(engine: Engine, record_id: UUID) -> Original:
         raise RecordChanged("its leaf names no artefact")
     return Original(
         id=record_id,
+        idx=row.idx,
         model=row.model,
         version=row.version,
         digest=digest,

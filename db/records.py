@@ -46,6 +46,7 @@ class Kind(IntEnum):
     EPOCH = 7
     HEARTBEAT = 8
     KEY = 9
+    OUTCOME = 10
     TOKEN = 11
 
 
@@ -61,6 +62,31 @@ class PredictionRow:
     reference: str | None = None
     label: str | None = None
     score: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """What a record was made from: the place of another one, and of one prediction in it or (None) of all of it.
+
+    With `unless_erased`, it is not recorded once request or answer of that one are gone.
+    """
+
+    idx: int
+    position: int | None = None
+    unless_erased: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What is reported to have happened: the label in the model's own spelling, or a number and its text.
+
+    With `after`, it is only recorded while the newest outcome of its prediction is the record at that place.
+    """
+
+    value: str
+    number: float | None = None
+    observed_at_us: int
+    after: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +122,8 @@ class Record:
     runtime: bytes = _NOTHING  # the digest of what computed the output: libraries, interpreter, machine
     rows: tuple[PredictionRow, ...] = ()
     key: RequestKey | None = None  # stored with it, and told by `meta`
+    origin: Origin | None = None  # told by `input` or `output`, and so is what happened:
+    outcome: Outcome | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

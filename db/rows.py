@@ -9,7 +9,8 @@ from uuid import UUID
 
 from sqlalchemy import Connection, Dialect, Engine
 
-from db import idempotency
+from db import derivations, idempotency
+from db.derivations import Derivations
 from db.engine import inserter
 from db.records import Record
 from db.tables import payload, prediction, record
@@ -33,6 +34,7 @@ class Rows:
         self._add_payloads = inserter(engine, payload, _PAYLOAD)
         self._add_records = inserter(engine, record, _RECORD)
         self._add_predictions = inserter(engine, prediction, _PREDICTION)
+        self._derivations = Derivations(engine)
         self._raw_id = _raw_id(engine.dialect)
 
     def add_payloads(
@@ -52,12 +54,15 @@ class Rows:
 
         Raises:
             KeyTaken: a record's key has an answer already; roll back.
+            Overtaken: what a record was made from changed meanwhile; roll back.
         """
+        derivations.check(connection, records)
         ids = [self._raw_id(each.id) for each in records]
         rows = list(map(_record_row, places, ids, records, leaves))
         self._add_records(connection, rows)
         idempotency.put(connection, places, records)
         self._add_predictions(connection, list(chain.from_iterable(map(_prediction_rows, places, records))))
+        self._derivations.add(connection, places, records)
         return [row[-1] for row in rows]
 
 

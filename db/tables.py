@@ -4,14 +4,10 @@ Tables come to be through migrations only; a test compares the two. `record`, `p
 foreign keys: the ledger writes them together in one transaction, and verification reads all of them anyway.
 """
 
-from typing import Any
-from uuid import UUID
-
 from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
-    Dialect,
     Double,
     ForeignKey,
     ForeignKeyConstraint,
@@ -22,31 +18,11 @@ from sqlalchemy import (
     SmallInteger,
     Table,
     Text,
-    Uuid,
 )
-from sqlalchemy.types import TypeDecorator, TypeEngine
 
-
-class RecordId(TypeDecorator[UUID]):
-    """A UUID: PostgreSQL's own type, 16 bytes on SQLite (as text it would double two indexes)."""
-
-    impl = Uuid
-    cache_ok = True
-
-    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
-        return dialect.type_descriptor(LargeBinary(16) if dialect.name == "sqlite" else Uuid())
-
-    def process_bind_param(self, value: UUID | None, dialect: Dialect) -> Any:
-        return value.bytes if value is not None and dialect.name == "sqlite" else value
-
-    def process_result_value(self, value: Any, _dialect: Dialect) -> UUID | None:
-        return UUID(bytes=value) if isinstance(value, bytes) else value
-
+from db.types import Idx, RecordId
 
 metadata = MetaData()
-
-# SQLite makes a primary key the row's own address only when its type is spelled INTEGER.
-_Idx = BigInteger().with_variant(Integer, "sqlite")
 
 head = Table(
     "head",
@@ -70,9 +46,7 @@ head = Table(
 record = Table(
     "record",
     metadata,
-    Column(
-        "idx", _Idx, primary_key=True, autoincrement=False
-    ),  # dense from 0, given under the lock on `head`
+    Column("idx", Idx, primary_key=True, autoincrement=False),  # dense from 0, given under the lock on `head`
     Column("id", RecordId, nullable=False, unique=True),
     Column("kind", SmallInteger, nullable=False),
     Column("observed_at_us", BigInteger, nullable=False),
@@ -141,14 +115,14 @@ tile = (
 note = Table(  # signed checkpoints, one a second at most
     "note",
     metadata,
-    Column("size", _Idx, primary_key=True, autoincrement=False),
+    Column("size", Idx, primary_key=True, autoincrement=False),
     Column("text", LargeBinary, nullable=False),
 )
 
 cosignature = Table(  # a witness's line for the note of this size
     "cosignature",
     metadata,
-    Column("size", _Idx, primary_key=True, autoincrement=False),
+    Column("size", Idx, primary_key=True, autoincrement=False),
     Column("witness", Text, primary_key=True),  # its name and the id of its key
     Column("line", LargeBinary, nullable=False),
 )
@@ -226,6 +200,36 @@ Index(  # empty until outcomes are reported, free until then
     postgresql_where=prediction.c.outcome_idx.is_not(None),
 )
 
+derived = (
+    Table(  # which record was made from which: a replay from its original, an outcome from its prediction
+        "derived",
+        metadata,
+        Column("idx", Idx, primary_key=True, autoincrement=False),
+        Column("of_idx", BigInteger, nullable=False),
+        Column(
+            "position", Integer
+        ),  # of the prediction within its record; none for a replay, which is of all of it
+        Index("derived_of", "of_idx", "position", "idx"),
+    )
+)
+
+outcome = Table(  # what is known to have happened: the newest record of it for each prediction
+    "outcome",
+    metadata,
+    Column("prediction_idx", BigInteger, primary_key=True, autoincrement=False),
+    Column("position", Integer, primary_key=True, autoincrement=False),
+    Column("outcome_idx", BigInteger, nullable=False),  # the record that says so
+    # A label as the model answers it, or a number; both are gone where that record was erased.
+    Column("value", Text),
+    Column("number", Double),
+    Column(
+        "observed_at_us", BigInteger, nullable=False
+    ),  # when it was seen; where nobody said, when it was reported
+    Column("reported_at_us", BigInteger, nullable=False),
+    Index("outcome_by_record", "outcome_idx"),
+    sqlite_with_rowid=False,
+)
+
 client = Table(
     "client",
     metadata,
@@ -241,7 +245,7 @@ client = Table(
 client_secret = Table(
     "client_secret",
     metadata,
-    Column("id", _Idx, primary_key=True),
+    Column("id", Idx, primary_key=True),
     Column("client_id", Text, ForeignKey("client.client_id"), nullable=False, index=True),
     Column("hash", LargeBinary(32), nullable=False),
     Column("created_at_us", BigInteger, nullable=False),
@@ -283,7 +287,7 @@ alias = Table(
 security_event = Table(  # operational, no part of the ledger: bounded, and gone after ONRECORD_EVENTS_DAYS
     "security_event",
     metadata,
-    Column("id", _Idx, primary_key=True),
+    Column("id", Idx, primary_key=True),
     Column("at_us", BigInteger, nullable=False),
     *(Column(name, Text, nullable=False) for name in ("kind", "reason")),
     Column("status", SmallInteger),

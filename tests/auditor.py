@@ -22,6 +22,7 @@ import psycopg
 from psycopg.rows import dict_row
 
 from tests.auditor_columns import columns_of
+from tests.auditor_derived import derived
 from tests.auditor_erasures import Erasures, salts
 from tests.auditor_tree import Finding, Row, begun, epochs, raw, tiles, tree, uuid
 from tests.vectors.slow import Slow
@@ -45,6 +46,15 @@ def audit(url: str, seen: Mapping[str, bytes] | None = None) -> list[Finding]:
         return [
             *_order(select("SELECT * FROM head"), records),
             *(Finding(*each) for each in erasures.check(records, predictions)),
+            *_readable(
+                Finding(*each)
+                for each in derived(
+                    (records, payloads, erasures.gone),
+                    select("SELECT * FROM derived"),
+                    select("SELECT * FROM outcome"),
+                    predictions,
+                )
+            ),
             *_pairs(records, payloads, erasures),
             *_readable(_columns(records, payloads, erasures)),
             *_readable(_index(records, payloads, predictions, erasures)),

@@ -20,4 +20,7 @@ def columns_of(row: Mapping[str, Any], payload: Mapping[str, Any], gone: Collect
         output = json.loads(payload["output"])
         said |= {"id": UUID(output[name]), "model": output["model"], "version": output["version"]}
         digest = output.get("digest", digest)
+    if row["kind"] == 10 and "output" not in gone:  # an outcome has the model's name, and no artefact made it
+        output = json.loads(payload["output"])
+        said |= {"model": output.get("model"), "version": output.get("version")}
     return said if digest is None else said | {"digest": bytes.fromhex(digest)}

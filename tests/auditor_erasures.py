@@ -23,7 +23,7 @@ class Erasures:
 
     def __init__(self, records: list[Row], payloads: Mapping[UUID, Row], rows: list[Row]) -> None:
         self._said: dict[tuple[int, int], Row] = {}
-        self._gone: dict[int, set[str]] = {}
+        self.gone: dict[int, set[str]] = {}
         self._unreadable: list[int] = []
         self._rows = rows
         for row in records:
@@ -39,11 +39,11 @@ class Erasures:
                 for idx in range(first, last + 1):
                     self._said[idx, place] = group
                     if place > idx:
-                        self._gone.setdefault(idx, set()).update(group["fields"])
+                        self.gone.setdefault(idx, set()).update(group["fields"])
 
     def of(self, idx: int) -> set[str]:
         """Name what must be gone of the record at this place."""
-        return self._gone.get(idx, set())
+        return self.gone.get(idx, set())
 
     def check(self, records: list[Row], predictions: list[Row]) -> Iterator[tuple[str, str]]:
         """Hold the table against the records, and the columns that nothing else vouches for."""

@@ -25,11 +25,18 @@ ACTOR = {"client_id": "admin-a"}
 
 def change(ledger: Ledger, reader: Engine, name: str, args: Mapping[str, Any], now_us: int) -> Done:
     """Plan a change and make it."""
-    asked = Change(name=name, args=args, actor=ACTOR, now_us=now_us)
+    question, sources = asked(ledger, reader, name, args, now_us)
+    return changes.perform(ledger, question, changes.plan(question, sources))
+
+
+def asked(
+    ledger: Ledger, reader: Engine, name: str, args: Mapping[str, Any], now_us: int
+) -> tuple[Change, Sources]:
+    """Ask for a change, and give what it is planned from."""
     sources = Sources(
         table=Table(), loading=Loading(settings_of(Path("none"))), reader=reader, hold_key=ledger.hold_key
     )
-    return changes.perform(ledger, asked, changes.plan(asked, sources))
+    return Change(name=name, args=args, actor=ACTOR, now_us=now_us), sources
 
 
 def erasing(**select: Any) -> dict[str, Any]:

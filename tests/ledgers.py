@@ -18,7 +18,7 @@ from db.engine import open_pen
 from db.idempotency import request_key
 from db.ledger import Ledger
 from db.notes import Signer
-from db.records import Kind, PredictionRow, Record, new_id, prediction_id
+from db.records import Kind, Origin, Outcome, PredictionRow, Record, new_id, prediction_id
 from db.sealing import Seal
 
 DATABASES = ("sqlite", "postgresql")
@@ -116,6 +116,56 @@ def changed(client_id: str = "admin-a", at_us: int = NOON_US) -> Record:
         output=b"{}",
         actor=json.dumps({"client_id": client_id}).encode(),
         meta=b"{}",
+    )
+
+
+def happened(
+    record: Record,
+    place: int,
+    value: str | float,
+    *,
+    position: int = 0,
+    at_us: int = NOON_US,
+    seen_us: int | None = None,
+) -> Record:
+    """Make the record of an outcome of a prediction that stands at this place."""
+    about = prediction_id(record.id, position)
+    seen = {} if seen_us is None else {"observed_at_us": seen_us}
+    shown = {"prediction": about, "model": record.model, "version": record.version, "value": value}
+    told = {"change": "outcome.report", "args": {"prediction": about, "value": value, **seen}}
+    return replace(
+        changed("reporter-a", at_us),
+        kind=Kind.OUTCOME,
+        model=record.model,
+        version=record.version,
+        status=201,
+        input=json.dumps(told).encode(),
+        output=json.dumps(shown).encode(),
+        origin=Origin(idx=place, position=position),
+        outcome=Outcome(
+            value=value if isinstance(value, str) else repr(value),
+            number=None if isinstance(value, str) else value,
+            observed_at_us=at_us if seen_us is None else seen_us,
+        ),
+    )
+
+
+def replayed(record: Record, place: int, at_us: int = NOON_US) -> Record:
+    """Make the record of a replay of a record that stands at this place."""
+    id_ = new_id(at_us)
+    shown = {"replay": str(id_), "record": str(record.id), "model": record.model, "version": record.version}
+    return replace(
+        changed("admin-a", at_us),
+        id=id_,
+        kind=Kind.REPLAY,
+        model=record.model,
+        version=record.version,
+        digest=record.digest,
+        status=201,
+        input=b"",
+        output=json.dumps(shown | {"digest": (record.digest or b"").hex()}).encode(),
+        meta=json.dumps({"replays": str(record.id)}).encode(),
+        origin=Origin(idx=place, unless_erased=True),
     )
 
 

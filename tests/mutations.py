@@ -42,10 +42,7 @@ _UNSETTLED = """            if sent:
 _SETTLE = """                done |= self._settle(missing)
                 if len(done) < len(wanted):
 """
-_LOOK = """erasure.check(
-            connection, targets, wanted.fields, sources.hold_key, change.now_us
-        ),
-"""
+_LOOK = "erasure.check(connection, targets, sources.hold_key, change.now_us),\n"
 _NOTHING_FIRST = """                cursor.execute("BEGIN IMMEDIATE")
                 (version,) = cursor.execute("PRAGMA user_version").fetchone()
                 cursor.execute(f"PRAGMA user_version = {version}")  # writes its page whatever the number is

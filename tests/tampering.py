@@ -25,7 +25,7 @@ from db.records import Record
 from db.tree import Frontier, Growth, leaf_hash
 from tests import changing
 from tests.changing import GONE, erasing, recorded_changes
-from tests.ledgers import NOON_US, SEAL, fresh, keyed, predicted
+from tests.ledgers import NOON_US, SEAL, fresh, happened, keyed, predicted, replayed
 from tests.postgres import name_of, plain
 
 KEY: VerifierKey = SEAL.signer.key()
@@ -33,6 +33,7 @@ WITNESS = Signer(
     name="onrecord.test/witness", private=Ed25519PrivateKey.from_private_bytes(bytes(range(1, 33)))
 )
 NOTED = 12  # after each of the first records there is a note: a changed one among them is named exactly
+MADE_FROM = 4  # records that were made from others
 LET_GO = len(GONE) + 1  # the last records but one: the above, and the first hold is lifted
 SIZE = 300  # one full tile of leaves, and the next level begun
 
@@ -193,6 +194,16 @@ def answered(reference: str) -> Record:
     return predicted((reference, "<=50K", 0.25), (None, ">50K", 0.75))
 
 
+def made_from(original: Record, place: int) -> list[Record]:
+    """Make outcomes of both instances, the second of them corrected, and a replay."""
+    return [
+        happened(original, place, "<=50K"),
+        happened(original, place, 7.5, position=1, seen_us=NOON_US - 60_000_000),
+        happened(original, place, ">50K", position=1),
+        replayed(original, place),
+    ]
+
+
 def _make(url: str) -> Rigged:
     """Write changes and predictions: notes after each of the first records, the rest in groups."""
     notes: list[bytes] = []
@@ -206,11 +217,14 @@ def _make(url: str) -> Rigged:
             ledger.append([answered(f"r-{number}")])
             ledger.note()
         ledger.cosigned(NOTED, cosign(notes[-1], WITNESS, NOON_US // 1_000_000), WITNESS.key(COSIGNATURE))
-        end = SIZE - LET_GO - 1
+        end = SIZE - LET_GO - 2 - MADE_FROM
         for start in range(NOTED, end, 48):
             stop = min(start + 48, end)
             ledger.append([answered(f"r-{number}") for number in range(start, stop)])
             ledger.note()
+        original = answered("r-original")
+        (place,) = ledger.append([original]).places
+        ledger.append(made_from(original, place))
         _let_go(ledger, url)
         ledger.append([keyed(answered("r-last"))])
         ledger.note()

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests import auditor
-from tests.ledgers import changed, fresh, predicted, writing
+from tests.ledgers import changed, fresh, happened, predicted, replayed, writing
 
 CHANGES = {
     "head": {
@@ -54,14 +54,22 @@ CHANGES = {
         "label": "'>50K'",
         "score": "0.26",
         "observed_at_us": "1",
+        "outcome_idx": "NULL",
+    },
+    "derived": {"idx": "7", "of_idx": "7", "position": "1"},
+    "outcome": {
+        "prediction_idx": "7",
+        "position": "1",
+        "outcome_idx": "7",
+        "value": "'>50K'",
+        "number": "1",
+        "observed_at_us": "1",
+        "reported_at_us": "1",
     },
     "note": {"size": "size + 1", "text": "replace(text, char(10), '0' || char(10))"},
     "tile": {"level": "7", "idx": "7", "hashes": "randomblob(8192)"},
 }
-NOT_DERIVED = {
-    "head.id",
-    "prediction.outcome_idx",
-}  # a constant; and filled by outcomes, which do not exist yet
+NOT_DERIVED = {"head.id"}  # a constant
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +78,9 @@ def good(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     folder = tmp_path_factory.mktemp("good")
     url = fresh("sqlite", request, folder)
     with writing(url) as ledger:
-        ledger.append([predicted(("r-1", "<=50K", 0.25)), *(changed() for _ in range(255))])
+        original = predicted(("r-1", "<=50K", 0.25))
+        ledger.append([original, *(changed() for _ in range(255))])
+        ledger.append([happened(original, 0, ">50K"), happened(original, 0, "<=50K"), replayed(original, 0)])
         ledger.note()
     assert auditor.audit(url) == []
     with closing(sqlite3.connect(folder / "ledger.db")) as connection:
@@ -97,6 +107,8 @@ def test_every_changed_column_is_found(
     """Whatever is changed in the first row of a table of the ledger, the audit finds it."""
     key = {
         "record": "idx",
+        "derived": "idx",
+        "outcome": "prediction_idx",
         "prediction": "idx",
         "payload": "rowid",
         "head": "id",

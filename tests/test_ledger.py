@@ -10,7 +10,7 @@ from api.commands.verify import NOT_ANCHORED, TAMPERED, VERIFIED, exit_code
 from db.auditing import Cause, Verdict
 from db.records import commitment, salts
 from tests.ledgers import DATABASES, SEAL
-from tests.tampering import LET_GO, NOTED, SIZE, Copies, Rigged, another, signed_by_another
+from tests.tampering import LET_GO, MADE_FROM, NOTED, SIZE, Copies, Rigged, another, signed_by_another
 
 VICTIM = 8  # a prediction with a note before and after it
 NOT_FOUND = {
@@ -65,7 +65,8 @@ def test_a_sound_ledger_is_verified(rigged: Rigged) -> None:
     assert (exit_code(verdict), verdict.findings) == (VERIFIED, ())
     assert (verdict.size, verdict.records, verdict.payloads) == (SIZE, SIZE, SIZE - 1)
     assert (verdict.signed, verdict.anchored, verdict.anchors) == (SIZE, SIZE, {"outside": 1})
-    assert (verdict.predictions, verdict.erased) == (2 * (SIZE - 6 - LET_GO), 3)
+    assert (verdict.predictions, verdict.erased) == (2 * (SIZE - 6 - LET_GO - MADE_FROM), 3)
+    assert verdict.outcomes == 2
     assert verdict.root == rigged.value("SELECT root FROM head")
 
 

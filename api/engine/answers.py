@@ -28,15 +28,21 @@ log = structlog.get_logger()
 
 @dataclass(slots=True, frozen=True, kw_only=True)
 class Ready:
-    """An answer and the record that must be durable before it leaves."""
+    """An answer, the record of it and what is recorded with that, all of which must be durable before it leaves."""
 
     answer: Answer
     record: Record
+    more: tuple[Record, ...] = ()
+
+    @property
+    def records(self) -> tuple[Record, ...]:
+        """Return all of them, that of the answer first."""
+        return (self.record, *self.more)
 
     @property
     def size(self) -> int:
         """Count the bytes that the commit has to carry."""
-        return len(self.record.input) + len(self.record.output)
+        return sum(len(each.input) + len(each.output) for each in self.records)
 
 
 @dataclass(slots=True, frozen=True, kw_only=True)

@@ -8,12 +8,14 @@ What is ready comes to it straight from the threads that predict; the event loop
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TypeVar
+from uuid import UUID
 
 import structlog
 
@@ -21,6 +23,7 @@ from api import receipts
 from api.engine.answers import Ready
 from api.engine.desk import Answer, Desk
 from api.engine.keys import Keys
+from db.derivations import Overtaken
 from db.idempotency import KeyTaken
 from db.ledger import Ledger, LedgerUnavailable
 from db.sealing import LedgerForked
@@ -29,6 +32,10 @@ GROUP_RECORDS = 512  # beyond this a commit gets no cheaper per record, but ever
 GROUP_BYTES = 4 << 20
 TROUBLE_S = 5.0
 NOTE_S = 1.0  # how long after its commit a record may wait for a checkpoint that everybody can see
+OVERTAKEN = {
+    "erased": "what was replayed was erased before the replay could be recorded; nothing was",
+    "precondition-failed": "another outcome was recorded meanwhile; read it, and decide anew",
+}
 Result = TypeVar("Result")
 log = structlog.get_logger()
 
@@ -186,6 +193,9 @@ class Committer:
             case KeyTaken():
                 await self._commit([each for each in group if each.record.id not in raised.records])
                 await self._answer_again([each for each in group if each.record.id in raised.records])
+            case Overtaken():
+                await self._commit([each for each in group if each.record.id not in raised.reasons])
+                self._refuse_overtaken(group, raised.reasons)
             case _:  # one record that cannot be stored must not take the others along
                 await self._commit_singly(group, raised)
 
@@ -197,6 +207,12 @@ class Committer:
         request = group[0].answer.request
         log.error("record-not-storable", record=str(request.record), exc_info=raised)
         self._desk.refuse([request], "internal", "the request could not be recorded; nothing is given away")
+
+    def _refuse_overtaken(self, group: Sequence[Ready], reasons: Mapping[UUID, str]) -> None:
+        for each in group:
+            if each.record.id in reasons:
+                slug = reasons[each.record.id]
+                self._desk.refuse([each.answer.request], slug, OVERTAKEN[slug])
 
     async def _answer_again(self, group: list[Ready]) -> None:
         for each in group:
@@ -224,8 +240,10 @@ class Committer:
 
 def _append(ledger: Ledger, group: Sequence[Ready]) -> list[Answer]:
     """Record a group and put the receipts to its answers; runs on the ledger's thread."""
-    appended = ledger.append([each.record for each in group])
-    return [
-        replace(each.answer, receipt=receipts.header(receipt))
-        for each, receipt in zip(group, appended.receipts, strict=True)
-    ]
+    appended = ledger.append([record for each in group for record in each.records])
+    receipt_of = iter(appended.receipts)
+    answers = []
+    for each in group:
+        own, *_ = itertools.islice(receipt_of, len(each.records))
+        answers.append(replace(each.answer, receipt=receipts.header(own)))
+    return answers

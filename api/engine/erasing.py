@@ -6,7 +6,7 @@ recorded names places in the ledger and no value of anybody's: not the reference
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -53,19 +53,17 @@ def plan(change: Change, sources: Sources) -> Plan:
         raise ChangeRefused("held", f"all of it is held by {', '.join(map(str, _holds(batch.held)))}")
     if is_dry or not batch.targets:
         return Plan(kind=Kind.ERASURE, result=_result(batch) | {"dry_run": is_dry}, apply=None)
-    return _real(change, sources, wanted, batch)
+    return _real(change, sources, batch)
 
 
-def _real(change: Change, sources: Sources, wanted: Wanted, batch: Batch) -> Plan:
+def _real(change: Change, sources: Sources, batch: Batch) -> Plan:
     record, targets = new_id(change.now_us), batch.targets
     return Plan(
         kind=Kind.ERASURE,
         id=record,
         result={"record": str(record)} | _result(batch) | {"dry_run": False},
         said=_said(change, targets),
-        apply=lambda connection: erasure.check(
-            connection, targets, wanted.fields, sources.hold_key, change.now_us
-        ),
+        apply=lambda connection: erasure.check(connection, targets, sources.hold_key, change.now_us),
         then=lambda connection, place: erasure.erase(connection, place, targets),
     )
 
@@ -98,12 +96,12 @@ def _wanted(change: Change) -> Wanted:
     )
 
 
-def _said(change: Change, targets: Iterable[Target]) -> dict[str, Any]:
+def _said(change: Change, targets: Sequence[Target]) -> dict[str, Any]:
     args, select = change.args, change.args["select"]
     said = {"by": next(name for name in SELECTORS if name in select), "ground": args["ground"]}
     said |= {"reason": args["reason"], "fields": list(args.get("fields", FIELDS))}
     said |= {name: select[name] for name in ("older_than", "model") if name in select}
-    return said | {"erased": erasure.listed(targets)}
+    return said | {"erased": erasure.listed(targets), "derived": erasure.origins(targets)}
 
 
 def _result(batch: Batch) -> dict[str, Any]:
@@ -112,6 +110,7 @@ def _result(batch: Batch) -> dict[str, Any]:
     return {
         "records": len(batch.targets),
         "predictions": sum(each.rows for each in batch.targets),
+        "derived": sum(each.of is not None for each in batch.targets),
         "held": {"records": len(batch.held), "holds": list(map(str, held))},
     } | following
 

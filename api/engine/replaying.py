@@ -28,7 +28,7 @@ from db.engine import StorageUnavailable
 from db.erased import Erased, RecordErased
 from db.lookups import RecordNotFound
 from db.originals import NoPrediction, Original, RecordChanged
-from db.records import Kind, Record
+from db.records import Kind, Origin, Record
 
 AT_ONCE = 2  # each takes a core for the second and a half that importing scikit-learn takes
 _COMMAND = (sys.executable, "-m", "models.replay")
@@ -199,6 +199,7 @@ class Replays:
             meta=orjson.dumps({"replays": str(original.id), **replayed.environment, **about}),
             runtime=sha256(orjson.dumps(replayed.environment)).digest(),
             key=request.key,
+            origin=Origin(idx=original.idx, unless_erased=True),
         )
         return Ready(answer=Answer(request=request, status=201, body=body), record=record)
 
