@@ -74,18 +74,14 @@ payload = Table(
     Column("secret", LargeBinary, nullable=False),
 )
 
-erased = (
-    Table(  # what is gone, and which record of an erasure says so; compared with that record by verification
-        "erased",
-        metadata,
-        Column("idx", BigInteger, primary_key=True, autoincrement=False),
-        Column("erasure_idx", BigInteger, primary_key=True, autoincrement=False),
-        Column(
-            "fields", SmallInteger, nullable=False
-        ),  # bits (db/records.py, `mask`); no bit twice for one record
-        Index("erased_by_erasure", "erasure_idx", "idx"),
-        sqlite_with_rowid=False,
-    )
+erased = Table(  # what is gone, and which record of an erasure says so; verification compares the two
+    "erased",
+    metadata,
+    Column("idx", BigInteger, primary_key=True, autoincrement=False),
+    Column("erasure_idx", BigInteger, primary_key=True, autoincrement=False),
+    Column("fields", SmallInteger, nullable=False),  # bits (db/records.py, `mask`); none twice for one record
+    Index("erased_by_erasure", "erasure_idx", "idx"),
+    sqlite_with_rowid=False,
 )
 
 hold = Table(  # what must not be erased; derived from the records of holds, exactly one of the four targets is given
@@ -102,14 +98,12 @@ hold = Table(  # what must not be erased; derived from the records of holds, exa
     Column("lifted_at_us", BigInteger),
 )
 
-tile = (
-    Table(  # the hashes of the tree, 256 at most in a row, so that no proof has to read leaves (db/tree.py)
-        "tile",
-        metadata,
-        Column("level", Integer, primary_key=True, autoincrement=False),
-        Column("idx", BigInteger, primary_key=True, autoincrement=False),
-        Column("hashes", LargeBinary, nullable=False),
-    )
+tile = Table(  # the hashes of the tree, 256 at most in a row, so that no proof reads leaves (db/tree.py)
+    "tile",
+    metadata,
+    Column("level", Integer, primary_key=True, autoincrement=False),
+    Column("idx", BigInteger, primary_key=True, autoincrement=False),
+    Column("hashes", LargeBinary, nullable=False),
 )
 
 note = Table(  # signed checkpoints, one a second at most
@@ -268,9 +262,7 @@ version = Table(
     Column("version", Text, primary_key=True),
     Column("digest", Text, nullable=False),
     Column("registered_at_us", BigInteger, nullable=False),
-    Column(
-        "manifest", Text
-    ),  # the digest of its manifest; empty where it was registered before there was one
+    Column("manifest", Text),  # its digest; empty where it was registered before there was one
 )
 
 alias = Table(
