@@ -151,6 +151,10 @@ def _claims(manifest: Manifest) -> dict[str, Any]:
 
 def _profile(profile: FeatureProfile) -> dict[str, Any]:
     content: dict[str, Any] = {"name": profile.name, "kind": profile.kind, "missing": profile.missing}
+    content["histogram"] = {
+        "edges": list(profile.histogram.edges),
+        "counts": list(profile.histogram.counts),
+    }
     if profile.categories is not None:
         content["categories"] = list(profile.categories)
     if profile.low is not None:

@@ -28,6 +28,7 @@ class ModelContract:
     features: Mapping[str, Mapping[str, Any]]
     output: Mapping[str, Any]
     examples: tuple[Mapping[str, Any], ...]
+    form: str = "page"  # how people are asked: on one page, or in steps
     drift: Thresholds = field(default_factory=Thresholds)
 
 

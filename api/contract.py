@@ -158,6 +158,7 @@ def _model(path: Path) -> ModelContract:
             features=content["features"],
             output=content["output"],
             examples=tuple(content["examples"]),
+            form=content.get("x-form", "page"),
             drift=thresholds.parse(content.get("x-drift", {})),
         )
     except KeyError as missing:

@@ -108,6 +108,10 @@ PLACE = matching(r"(https?://\S+|[^:\s]+)?", "nothing, an http(s) URL, or a path
 AUDIENCE = matching(r"[!-~]+", "a text without spaces")
 TOKEN_ALGORITHM = one_of({"es256": "ES256", "rs256": "RS256"})
 LEVEL = one_of({name: name for name in ("debug", "info", "warning", "error")})
+OPENED = matching(
+    r"({0}(\s*,\s*{0})*)?".format(r"[a-z0-9][a-z0-9._-]*(:[1-9][0-9]{0,6})?"),
+    "nothing, or names of models with commas between them, such as iris:60, housing",
+)
 SWITCH = one_of({"on": True, "off": False})
 
 

@@ -90,6 +90,12 @@ class Settings:
     docs: bool = setting(
         "on", readings.SWITCH, "serve the console at /docs", "operator; off hides only the page"
     )
+    public_forms: str = setting(
+        "",
+        readings.OPENED,
+        "models whose forms anybody may use, each with how many predictions a minute a door takes for it (60)",
+        "operator; strangers' entries go on record, and who has an answer's address can read it",
+    )
     debug: bool = setting(
         "off",
         readings.SWITCH,

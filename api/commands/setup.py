@@ -43,6 +43,8 @@ def run(settings: Settings) -> Iterator[str]:
     yield from _register(settings)
     for name, scope in CLIENTS.items():
         yield from _add_client(settings, name, " ".join(scope))
+    if settings.public_forms:
+        yield from _add_client(settings, "public-forms", "models:read predict predictions:read")
 
 
 def _make_folders(settings: Settings) -> Iterator[str]:

@@ -8,8 +8,11 @@ from flask_wtf.csrf import CSRFProtect
 from api import keys
 from api.contract import Contract
 from api.pages import calling, docs, errors, locales, session
+from api.pages.access import Access
+from api.pages.answers import create_answers
 from api.pages.calling import Inside
 from api.pages.home import create_home
+from api.pages.models import create_models
 from api.pages.signing import signing
 from api.problems import PROBLEMS
 from api.settings import Settings
@@ -38,7 +41,10 @@ def create_pages(settings: Settings, contract: Contract, inside: Inside) -> Flas
     locales.install(pages)
     pages.jinja_env.globals.update(has_docs=settings.docs, signed=session.signed)
     pages.jinja_env.trim_blocks = pages.jinja_env.lstrip_blocks = True
-    pages.register_blueprint(create_home(contract))
+    access = Access(settings, contract.models)
+    pages.register_blueprint(create_home(contract, access))
+    pages.register_blueprint(create_models(contract, access))
+    pages.register_blueprint(create_answers(contract, access))
     pages.register_blueprint(signing)
     _add_problems(pages)
     if settings.docs:

@@ -15,6 +15,8 @@ from api.pages.calling import ApiRefused
 from api.pages.session import SignInNeeded
 from api.problems import MEDIA_TYPE, PROBLEMS, body
 
+_OF_THE_SESSION = ("csrf_token", "once")
+
 
 class ForeignForm(Forbidden):
     """A form came from a page of another site."""
@@ -71,7 +73,11 @@ def _stale(error: CSRFError) -> Response:
 
 def _sign_in(_error: SignInNeeded) -> Response:
     """Ask to sign in and come back: to this very page, or to the one whose form was sent too late."""
-    place = request.path if request.method == "POST" else request.full_path.removesuffix("?")
+    place = request.full_path.removesuffix("?")
+    if request.method == "POST":
+        kept = {name: text for name, text in request.form.items() if name not in _OF_THE_SESSION}
+        is_form = request.endpoint == "models.predict"  # the page behind it fills itself in from its address
+        place = f"{request.path}?{urlencode(kept)}" if is_form and kept else request.path
     target = f"{request.script_root}/sign-in?{urlencode({'next': session.local(place)})}"
     answer = redirect(target, 303)
     assert isinstance(answer, Response)

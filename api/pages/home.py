@@ -11,10 +11,12 @@ from flask import Blueprint, render_template
 from api.composition import ModelContract
 from api.contract import Contract
 from api.pages import session
+from api.pages.access import Access
 from api.pages.calling import read
+from api.pages.measures import measures
 
 
-def create_home(contract: Contract) -> Blueprint:
+def create_home(contract: Contract, access: Access) -> Blueprint:
     """Build the start page of these models."""
     home = Blueprint("home", __name__)
 
@@ -22,7 +24,13 @@ def create_home(contract: Contract) -> Blueprint:
     def start() -> str:
         served = _served()
         models = [
-            {"contract": each, "about": about(each), **served.get(name, {})}
+            {
+                "contract": each,
+                "about": about(each),
+                "is_public": name in access.public,
+                "measures": measures(served.get(name, {}).get("metrics", {})),
+                "champion": served.get(name, {}).get("champion"),
+            }
             for name, each in sorted(contract.models.items())
         ]
         return render_template("start.html", models=models)

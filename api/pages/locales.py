@@ -46,10 +46,10 @@ def number(value: float, digits: int = DIGITS) -> str:
 def percent(value: float) -> str:
     """Write a share as a percentage; what is not quite none or all never looks as if it were."""
     if 0 < value < 0.001:
-        return f"under {_marked('0.1')} %"
+        return f"under {_marked('0.1')}{_WIDE}%"
     if 0.999 < value < 1:
-        return f"over {_marked('99.9')} %"
-    return _marked(f"{value * 100:.1f}".removesuffix(".0")) + " %"
+        return f"over {_marked('99.9')}{_WIDE}%"
+    return _marked(f"{value * 100:.1f}".removesuffix(".0")) + f"{_WIDE}%"
 
 
 def when(text: str) -> str:

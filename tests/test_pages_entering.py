@@ -1,0 +1,104 @@
+"""What a person enters becomes a typed value of the contract, or is named with what would be right."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from api.composition import ModelContract
+from api.pages import entering, insights
+from api.pages.fields import form_of
+
+FEATURES: dict[str, Any] = {
+    "years": {"type": "integer", "description": "A", "minimum": 14, "maximum": 120, "x-unit": "years", "example": 39},
+    "size": {"type": "number", "description": "Size.", "minimum": 0, "example": 1.5},
+    "any": {"oneOf": [{"type": "number"}, {"type": "string"}], "description": "Any number."},
+    "owner": {"type": "boolean", "description": "Whether it is owned."},
+    "phone": {"type": "string", "enum": ["no", "yes"], "description": "Whether there is one."},
+    "level": {"type": "string", "enum": ["low", "high", None], "nullable": True, "description": "Level."},
+    "place": {"type": "integer", "minimum": 1, "description": "The level as a number.", "x-from": "grade"},
+    "grade": {"type": "string", "enum": ["a", "b", "c"], "description": "Grade."},
+    "day": {"type": "string", "format": "date", "description": "Day."},
+    "note": {"type": "string", "maxLength": 5, "pattern": "^[a-z]*$", "description": "Note."},
+    "maybe": {"type": "number", "nullable": True, "description": "Perhaps a number."},
+}  # fmt: skip
+RIGHT = {
+    "years": " 39 ",
+    "size": "1.5e2",
+    "any": "-.5",
+    "owner": "false",
+    "phone": "yes",
+    "level": "(not known)",
+    "grade": "b",
+    "day": "2026-03-27",
+    "note": "abc",
+    "maybe": "",
+}
+FORM = form_of(
+    ModelContract(model="m", title="M", description="M.", features=FEATURES, output={}, examples=())
+)
+
+
+def test_every_kind_of_entry_becomes_its_value() -> None:
+    """Numbers, choices, yes and no, what is not known, a day, a text, and what follows from another answer."""
+    entered = entering.read(FORM, RIGHT)
+
+    assert entered.errors == {}
+    assert entered.instance == {
+        "years": 39,
+        "size": 150.0,
+        "any": -0.5,
+        "owner": False,
+        "phone": "yes",
+        "level": None,
+        "grade": "b",
+        "place": 2,
+        "day": "2026-03-27",
+        "note": "abc",
+        "maybe": None,
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("years", "", "Enter years"),
+        ("years", "39.5", "Years must be a whole number, such as 39"),
+        ("years", "1_0", "Years must be a whole number, such as 39"),
+        ("years", "٣٩", "Years must be a whole number, such as 39"),
+        ("years", "13", "Years must be between 14 and 120 years"),
+        ("size", "1,5", "Size must be a number, with a point before its decimals, such as 1.5"),
+        ("size", "nan", "Size must be a number, with a point before its decimals, such as 1.5"),
+        ("size", "-1", "Size must be 0 or more"),
+        ("any", "1e999", "Any must be a smaller number"),
+        ("owner", "", "Choose owner"),
+        ("owner", "maybe", "Choose one of the answers to owner"),
+        ("phone", "true", "Choose one of the answers to phone"),
+        ("level", "", "Choose level"),
+        ("grade", "d", "Choose one of the answers to grade"),
+        ("day", "2026-02-30", "Day must be a day of the calendar, such as 2026-03-27"),
+        ("note", "abcdef", "Note must have 5 characters or fewer"),
+        ("note", "ABC", "Note has a character that cannot be taken"),
+        ("maybe", "x", "Maybe must be a number, with a point before its decimals"),
+    ],
+)
+def test_what_is_wrong_is_named(name: str, text: str, said: str) -> None:
+    """Each wrong entry says what would be right; the others are not blamed."""
+    assert entering.read(FORM, {**RIGHT, name: text}).errors == {name: said}
+
+
+def test_an_instance_is_entered_as_it_was_read() -> None:
+    """What is written back into the form is read to the same instance."""
+    instance = entering.read(FORM, RIGHT).instance
+
+    assert entering.read(FORM, FORM.entries(instance)).instance == instance
+
+
+def test_a_full_bin_is_not_guessed_into() -> None:
+    """Where most rows lie in one bin, the picture's text says so, and not how many of them are lower."""
+    spread = {"histogram": {"edges": [0.0, 10.0, 20.0, 30.0], "counts": [90, 5, 5]}}
+
+    assert insights.of(spread, 5).text == "between 0 and 10, like 90\u00a0% of the training data"  # type: ignore[union-attr]  # there is one
+    assert insights.of(spread, 15).text == "higher than about 92 % of the training data"  # type: ignore[union-attr]  # there is one
+    assert insights.of(spread, 31).text == "higher than all training data"  # type: ignore[union-attr]  # there is one
