@@ -6,16 +6,19 @@ holds a secret, a token or a body; whoever is named in one has proved to be it, 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
+from uuid import UUID
 
 from sqlalchemy import Connection, Engine, Row, delete, insert, select
 
 from db.engine import is_storable, reading
-from db.tables import security_event
+from db.tables import record, security_event
 
 _LAST = 2**62  # no time and no id is beyond this
+_RECORD_ID = re.compile("[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,8 +63,19 @@ class FoundEvent:
 
 
 def add(connection: Connection, events: Sequence[SecurityEvent]) -> None:
-    """Write a batch."""
-    connection.execute(insert(security_event), [asdict(each) for each in events])
+    """Write a batch; whoever asked for another client's record becomes `foreign` (OWASP API1:2023).
+
+    Only here, after the answer: what the caller was told, and how soon, must not depend on whose the record is.
+    """
+    asked = {each.request: found for each in events if (found := _in_vain(each)) is not None}
+    owners = _owners(connection, asked.values())
+    marked = [
+        replace(each, kind="foreign")
+        if owners.get(asked.get(each.request), each.client_id) != each.client_id
+        else each
+        for each in events
+    ]
+    connection.execute(insert(security_event), [asdict(each) for each in marked])
 
 
 def purge(connection: Connection, before_us: int, most: int) -> int:
@@ -90,6 +104,19 @@ def search(engine: Engine, wanted: Wanted, before: int | None, limit: int) -> li
     query = select(security_event).where(*conditions).order_by(c.id.desc()).limit(limit)
     with reading(engine) as connection:
         return [_found(row) for row in connection.execute(query)]
+
+
+def _in_vain(event: SecurityEvent) -> UUID | None:
+    """Read which record a client was told there is none of."""
+    if (event.kind, event.reason) != ("refused", "not-found"):
+        return None
+    found = _RECORD_ID.search(event.target or "")
+    return None if found is None else UUID(found[0])
+
+
+def _owners(connection: Connection, ids: Iterable[UUID]) -> dict[UUID | None, str]:
+    query = select(record.c.id, record.c.client_id).where(record.c.id.in_(set(ids)))
+    return {row.id: row.client_id for row in connection.execute(query)}
 
 
 def _stored(at_us: int) -> int:

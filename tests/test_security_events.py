@@ -17,7 +17,7 @@ import pytest
 from api import denials
 from api.calls import Answer, Call, Claims
 from tests.engines import wait_for
-from tests.service import Caller, Service, running
+from tests.service import Caller, Service, nameless, running
 
 FORM = {"grant_type": "client_credentials"}
 
@@ -76,6 +76,25 @@ def test_a_request_that_reaches_no_model_is_an_event(demo: Caller, admin: Caller
     assert (event["kind"], event["reason"], event["client"]) == ("refused", problem, demo.client_id)
     if status != 415:
         assert (event["body_bytes"], event["body_sha256"]) == (len(body), hashlib.sha256(body).hexdigest())
+
+
+ASKED = ("predictions/{}.0", "records/{}", "records/{}/receipt")
+
+
+@pytest.mark.parametrize("address", ASKED)
+def test_asking_for_anothers_record_stands_out(demo: Caller, admin: Caller, address: str) -> None:
+    """404 for what is not there and for what is another's: the same answer, and two kinds of event."""
+    theirs = admin.predict("housing", {"age": 50}).json()["record"]
+
+    foreign = demo.http.get("/v1/" + address.format(theirs))
+    absent = demo.http.get("/v1/" + address.format(theirs[:-12] + secrets.token_hex(6)))
+
+    assert nameless(foreign) == nameless(absent)
+    assert (foreign.status_code, absent.status_code) == (404, 404)
+    event = of_request(admin, foreign)
+    assert (event["kind"], event["reason"], event["client"]) == ("foreign", "not-found", demo.client_id)
+    assert theirs in event["target"]
+    assert of_request(admin, absent)["kind"] == "refused"
 
 
 def test_what_is_on_record_is_no_event(demo: Caller, admin: Caller) -> None:
