@@ -13,6 +13,7 @@ no record knows); the keys of requests with their records.
 auditing_pool.py    ranges of records, given to several processes
 auditing_ranges.py  one range: what is asked of each record by itself
 auditing_quick.py   is this record as it must be, yes or no; auditing_rows.py says what is wrong with one that is not
+auditing_blocks.py  columns of predictions, made again
 auditing_tree.py    the tree grown again, and the claims about it, which auditing_claims.py opens
 auditing_schema.py  that our tables are read, and nothing in front of them; auditing_files.py: that no index lost a row
 auditing_resume.py  how far an audit came, for the next one
@@ -29,7 +30,7 @@ from heapq import merge
 
 from sqlalchemy import Connection, Engine, text
 
-from db import auditing_derived, auditing_erasures, auditing_keys, auditing_witnesses
+from db import auditing_blocks, auditing_derived, auditing_erasures, auditing_keys, auditing_witnesses
 from db import auditing_files as files
 from db import auditing_head as head
 from db import auditing_pool as pool
@@ -113,6 +114,7 @@ class _Audit:
         self._engine, self._connection = engine, connection
         self._claims, self._findings = claims, findings
         self._state, self._tally = State(), Tally()
+        self._blocks: list[tuple[int, int]] = []  # of which one column at least is not what the payloads say
 
     def run(self, key: VerifierKey, mac_key: bytes | None, how: How) -> Verdict:
         """Walk from the first record to the last, then look at what is only known at the end."""
@@ -124,6 +126,7 @@ class _Audit:
         since = self._begin(how.since, size)
         tree = self._grow(since, size, how)
         tree.end(size)
+        self._look_at_blocks(size)
         self._strays(size)
         for difference in head.differences(heads, key.name, self._tally, tree.frontier):
             self._findings.add(None, Cause.HEAD, difference)
@@ -153,6 +156,7 @@ class _Audit:
             self._tally = self._tally.without(counted).then(
                 replace(again.tally, predictions=0, derived=0, outcomes=0)
             )
+        self._blocks += auditing_blocks.across(self._connection, since.size)
         return since
 
     def _grow(self, since: Reached, size: int, how: How) -> Regrown:
@@ -186,6 +190,7 @@ class _Audit:
         for idx in seen.orphans:
             detail = f"rows of lookups name record {idx}, which is not there"
             self._findings.add(idx, Cause.PREDICTION, detail)
+        self._blocks += seen.blocks
         for row in seen.told:
             self._state.apply(row.idx, row)
         self._tally = self._tally.then(seen.tally)
@@ -199,6 +204,15 @@ class _Audit:
         for cause, detail in again.wrong:
             self._findings.add(idx, cause, detail)
         return again
+
+    def _look_at_blocks(self, size: int) -> None:
+        """Judge columns when everything is known of their records: what those are not, these need not be."""
+        for start, stop in self._blocks:
+            if self._findings.first_at(start, stop) is None:
+                for detail in auditing_blocks.wrong(self._connection, start, size):
+                    self._findings.add(start, Cause.BLOCK, detail)
+        for detail in auditing_blocks.strays(self._connection, size):
+            self._findings.add(None, Cause.BLOCK, detail)
 
     def _strays(self, size: int) -> None:
         """Look for what the walk cannot meet: rows of no record, and records beyond the head or hidden by an index."""

@@ -18,6 +18,7 @@ class Cause(StrEnum):
     PAYLOAD = "payload"  # missing, unreadable, or of no record
     COMMITMENT = "commitment"  # the payload is not what the leaf commits to
     PREDICTION = "prediction"  # a row of lookups is not what the payload says
+    BLOCK = "block"  # columns of predictions are not what the payloads say
     ROOT = "root"  # the leaves lead to another root than was signed or sealed
     HEAD = "head"
     NOTE = "note"

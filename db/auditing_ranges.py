@@ -10,13 +10,14 @@ moment of the database that the verdict is about, for another process may have r
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from sqlalchemy import Connection
 
 from db import auditing_derived, auditing_erasures, auditing_reads
 from db.auditing import Cause, Tally
+from db.auditing_blocks import Blocks
 from db.auditing_quick import Quick
 from db.auditing_reads import Lookup, Row
 from db.auditing_rows import Wrong, check, raw
@@ -44,6 +45,7 @@ class Examined:
     ]  # suspects that lost something after the moment of the audit: what they have is not counted
     told: tuple[Row, ...]  # the records that changed clients, versions, aliases or holds
     tally: Tally
+    blocks: tuple[tuple[int, int], ...] = ()  # where columns begin and end that differ from the payloads
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,10 +68,12 @@ def examine(connection: Connection, within: range, size: int, quick: Quick) -> E
         gone = auditing_erasures.of_range(connection, within.start, within.stop)
         made = auditing_derived.of_range(connection, within.start, within.stop)
         lookups = _Lookups(auditing_reads.lookups(connection, within.start, within.stop))
+        blocks = Blocks(connection, within)
         for row in auditing_reads.records(connection, within.start, within.stop):
             idx = row[0]
             mine, lost, origin = lookups.of(idx), gone.get(idx, ()), made.get(idx)
             seen.meet(row)
+            blocks.meet(row, lost)
             if any(each.erasure_idx >= size for each in lost):
                 seen.later.append(idx)
                 continue
@@ -78,8 +82,9 @@ def examine(connection: Connection, within: range, size: int, quick: Quick) -> E
             if not is_plain and any(_precisely(connection, row, mine, lost, origin)):
                 seen.suspects.append(idx)
         lookups.of(within.stop)
+        blocks.end()
     seen.reach(within.stop)
-    return seen.examined(within, lookups.orphans)
+    return replace(seen.examined(within, lookups.orphans), blocks=tuple(blocks.suspects))
 
 
 def examine_again(connection: Connection, idx: int) -> Again:

@@ -27,6 +27,7 @@ from db.auditing_rows import score
 
 PLAIN, ZIPPED = b"p", b"z"
 FEATURE, PROBABILITY = "feature:", "probability:"
+MADE = ("", "", "")  # model, version and name of what says that the columns of a span are made
 _WORTH = 0.9  # what compression must save, or reading would pay for nothing
 _WHOLE = (("B", 2**8), ("H", 2**16), ("I", 2**32), ("Q", 2**64))
 _INT64 = 2**63

@@ -17,7 +17,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, Engine, bindparam, delete, func, insert, select, update
 
-from db import holds
+from db import blocks, holds
 from db.engine import reading
 from db.finding import Wanted, along, candidates, with_derived
 from db.holds import Held
@@ -141,6 +141,7 @@ def erase(connection: Connection, place: int, targets: Sequence[Target]) -> None
         return
     connection.execute(insert(erased), rows)
     _forget_payloads(connection, targets)
+    blocks.forget(connection, [each.idx for each in targets])
     for bits, columns in (("input", ("reference",)), ("output", ("label", "score"))):
         _forget(connection, prediction, _with(targets, bits), dict.fromkeys(columns))
     if places := _with(targets, "input"):

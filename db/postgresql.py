@@ -12,7 +12,7 @@ from db.engine import Inserter, StorageRefused
 
 _SPELLING: Dialect = postgresql()  # type: ignore[no-untyped-call]  # SQLAlchemy gives no type; bigint, uuid, …
 _GRACE_S = 1.0  # the server's own timeouts speak first: their errors leave the connection usable
-_VACUUMED = ("payload", "prediction", "record", "erased", "hold")
+_VACUUMED = ("payload", "prediction", "record", "erased", "hold", "block")
 _READERS = 4  # connections per process: doors are several, and PostgreSQL's are dear
 # What psycopg.connect takes beside libpq's parameters; from a URL it would come as text, and undo what is set here.
 _OURS = frozenset({"autocommit", "context", "cursor_factory", "prepare_threshold", "row_factory"})

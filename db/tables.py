@@ -56,9 +56,7 @@ record = Table(
     Column("digest", LargeBinary(32)),
     Column("status", SmallInteger, nullable=False),
     Column("leaf", LargeBinary(220), nullable=False),  # the bytes that the tree hashes (db/records.py)
-    Index(
-        "record_by_time", "observed_at_us"
-    ),  # from/to: one seek each; grows at its right edge, so nearly free
+    Index("record_by_time", "observed_at_us"),  # from/to: one seek each; grows at its right edge: nearly free
 )
 
 payload = Table(
@@ -194,17 +192,14 @@ Index(  # empty until outcomes are reported, free until then
     postgresql_where=prediction.c.outcome_idx.is_not(None),
 )
 
-derived = (
-    Table(  # which record was made from which: a replay from its original, an outcome from its prediction
-        "derived",
-        metadata,
-        Column("idx", Idx, primary_key=True, autoincrement=False),
-        Column("of_idx", BigInteger, nullable=False),
-        Column(
-            "position", Integer
-        ),  # of the prediction within its record; none for a replay, which is of all of it
-        Index("derived_of", "of_idx", "position", "idx"),
-    )
+# Which record was made from which: a replay from its original, an outcome from its prediction.
+derived = Table(
+    "derived",
+    metadata,
+    Column("idx", Idx, primary_key=True, autoincrement=False),
+    Column("of_idx", BigInteger, nullable=False),
+    Column("position", Integer),  # of the prediction within its record; none for a replay of all of it
+    Index("derived_of", "of_idx", "position", "idx"),
 )
 
 outcome = Table(  # what is known to have happened: the newest record of it for each prediction
@@ -216,12 +211,22 @@ outcome = Table(  # what is known to have happened: the newest record of it for 
     # A label as the model answers it, or a number; both are gone where that record was erased.
     Column("value", Text),
     Column("number", Double),
-    Column(
-        "observed_at_us", BigInteger, nullable=False
-    ),  # when it was seen; where nobody said, when it was reported
+    # When it was seen; where nobody said, when it was reported.
+    Column("observed_at_us", BigInteger, nullable=False),
     Column("reported_at_us", BigInteger, nullable=False),
     Index("outcome_by_record", "outcome_idx"),
     sqlite_with_rowid=False,
+)
+
+block = Table(  # what was predicted, by columns (db/blocks.py); derived, made again where erasures delete it
+    "block",
+    metadata,
+    *(Column(name, Text, primary_key=True) for name in ("model", "name")),
+    Column("start", BigInteger, primary_key=True, autoincrement=False),
+    Column("version", Text, primary_key=True),
+    Column("stop", BigInteger, nullable=False),
+    Column("content", LargeBinary, nullable=False),
+    Index("block_by_start", "start"),  # an erasure looks for the one that it touches
 )
 
 client = Table(

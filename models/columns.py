@@ -1,8 +1,8 @@
 """
 Recorded predictions as a frame of numpy columns: what metrics, drift and exports are computed from.
 
-Pure: it is given the bodies of columns, chunk by chunk in the order of the ledger (their format is that of
-db/columns.py), and knows neither database nor contract. A row is one instance of one recorded prediction.
+Pure: it is given the bodies of columns, chunk by chunk (their format is that of db/columns.py), and knows neither
+database nor contract. A row is one instance of one recorded prediction.
 """
 
 import json
@@ -86,7 +86,9 @@ def frame(
     within: tuple[int | None, int | None] = (None, None),
 ) -> Frame:
     """
-    Put chunks together, keep the rows `within` these times (microseconds, both included), and join their outcomes.
+    Put chunks together in the order of the ledger, keep the rows `within` these times, and join their outcomes.
+
+    Times are microseconds, both included.
 
     `numeric` names features that the frame has in any case, and says which are numbers; decimal text then counts as
     one. A feature it does not name is a number where all its values are. Outcomes are chunks of columns `prediction`,
@@ -118,7 +120,7 @@ def frame(
         },
         **_nothing(sum(sizes)),
     )
-    return _joined(_between(found, *within), list(outcomes))
+    return _joined(_ordered(_between(found, *within)), list(outcomes))
 
 
 def _length(chunk: Chunk) -> int:
@@ -152,6 +154,12 @@ def _between(found: Frame, from_us: int | None, to_us: int | None) -> Frame:
     if to_us is not None:
         wanted &= found.at_us <= to_us
     return found if wanted.all() else found.take(wanted)
+
+
+def _ordered(found: Frame) -> Frame:
+    """Put the rows of several versions into the one order of the ledger."""
+    keys = _key(found.idx, found.position)
+    return found if np.all(keys[1:] >= keys[:-1]) else found.take(np.argsort(keys, kind="stable"))
 
 
 def _joined(found: Frame, outcomes: Sequence[Mapping[str, bytes]]) -> Frame:

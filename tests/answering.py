@@ -23,7 +23,8 @@ def recorded(
     """Make the record of one request: each pair is an instance and its answer."""
     record_id = new_id(at_us)
     answers = [
-        {"id": prediction_id(record_id, at), "warnings": [], **answer} for at, (_, answer) in enumerate(pairs)
+        {"id": prediction_id(record_id, at), **_echoed(instance), "warnings": [], **answer}
+        for at, (instance, answer) in enumerate(pairs)
     ]
     content = {"record": str(record_id), "model": model, "version": version, "predictions": answers}
     return Record(
@@ -43,6 +44,10 @@ def recorded(
         ).encode(),
         rows=_rows(pairs) if status == 201 else (),
     )
+
+
+def _echoed(instance: Given) -> Given:
+    return {name: value for name, value in instance.items() if name == "reference"}
 
 
 def _rows(pairs: Sequence[tuple[Given, Given]]) -> tuple[PredictionRow, ...]:

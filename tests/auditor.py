@@ -21,6 +21,7 @@ from uuid import UUID
 import psycopg
 from psycopg.rows import dict_row
 
+from tests.auditor_blocks import blocks
 from tests.auditor_columns import columns_of
 from tests.auditor_derived import derived
 from tests.auditor_erasures import Erasures, salts
@@ -67,6 +68,7 @@ def audit(url: str, seen: Mapping[str, bytes] | None = None) -> list[Finding]:
                 select("SELECT * FROM note ORDER BY size"),
             ),
             *tiles(leaves, select("SELECT * FROM tile ORDER BY level, idx")),
+            *_readable(blocks(select("SELECT * FROM block"), records, payloads, erasures.of)),
         ]
 
 

@@ -24,6 +24,7 @@ from db.notes import COSIGNATURE, Checkpoint, Signer, VerifierKey, cosign, sign
 from db.records import Record
 from db.tree import Frontier, Growth, leaf_hash
 from tests import changing
+from tests.blocking import make_blocks
 from tests.changing import GONE, erasing, recorded_changes
 from tests.ledgers import NOON_US, SEAL, fresh, happened, keyed, predicted, replayed
 from tests.postgres import name_of, plain
@@ -228,6 +229,7 @@ def _make(url: str) -> Rigged:
         _let_go(ledger, url)
         ledger.append([keyed(answered("r-last"))])
         ledger.note()
+        make_blocks(ledger, url)
     finally:
         pen.dispose()
     return Rigged(url, tuple(notes[-1:]))

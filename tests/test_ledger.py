@@ -256,7 +256,7 @@ def test_a_rewrite_without_the_key_is_found(rigged: Rigged) -> None:
     verdict = rigged.audit(anchored=False)
     assert first(verdict) == (VICTIM, Cause.ROOT)
     assert {each.cause for each in verdict.findings} == {Cause.ROOT, Cause.HEAD}
-    rigged.run("DELETE FROM note")
+    rigged.run("DELETE FROM note", "DELETE FROM block")
     assert first(rigged.audit(anchored=False)) == (None, Cause.HEAD)
     assert first(rigged.audit(mac_key=None))[1] == Cause.ANCHOR
 

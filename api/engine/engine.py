@@ -21,6 +21,7 @@ import structlog
 from api import wire
 from api.engine import changes, desk
 from api.engine.batching import Lane
+from api.engine.blocks import Blocks
 from api.engine.committing import Committer
 from api.engine.desk import Desk, Request
 from api.engine.events import Events
@@ -96,6 +97,7 @@ class Engine:
                 tasks.create_task(self._refuse_late())
                 tasks.create_task(self._events.purge_for_ever())
                 tasks.create_task(Retaining(self._settings, self._perform, self._clock).run())
+                tasks.create_task(Blocks(self._roster.reader, self._committer).run())
                 await self._lanes.start(tasks)
                 server = await asyncio.start_unix_server(self._serve, sock=listening)
                 log.info("engine-ready", socket=str(self._settings.engine_socket))
