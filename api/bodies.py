@@ -4,7 +4,8 @@ Two passes over different ground. orjson refuses bad UTF-8, NaN, Infinity, numbe
 characters, but keeps the last of two equal names. Whether it dropped one shows in the number of colons: write the
 value again, count them on both sides. That costs 2 µs for a usual body, the careful one 33. It only holds where no
 string is escaped (`\u003a` is a colon, too), so a body with a backslash takes the careful parser, like every body
-that is refused, because only the careful parser can say why.
+that is refused, because only the careful parser can say why. For an object with lists of flat objects, as most bodies
+are, names and brackets are counted without writing anything.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ MAX_DEPTH = 32
 MAX_DIGITS = 400
 _ALIKE = bytes.maketrans(b"[]", b"{}")
 _NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+_ONLY_OBJECTS = frozenset({dict})
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -36,6 +38,8 @@ def read_json(raw: bytes) -> Any:
         value = orjson.loads(raw)
     except orjson.JSONDecodeError:
         return _read_carefully(raw)
+    if _is_plain(raw, value):
+        return value
     # Below 32 opening brackets nothing can be nested deeper.
     if raw.count(b"[") + raw.count(b"{") > MAX_DEPTH and _is_deep(raw):
         _refuse(f"it is nested deeper than {MAX_DEPTH} levels")
@@ -63,6 +67,23 @@ def _read_carefully(raw: bytes) -> Any:
         _refuse(f"{error.msg} at character {error.pos}")
     _check_text(value)
     return value
+
+
+def _is_plain(raw: bytes, value: Any) -> bool:
+    """Say whether names and brackets that are plain to see in a value are all there are in its body.
+
+    Then no name was there twice, and nothing is nested deeper than what was looked at. False says nothing.
+    """
+    if type(value) is not dict:
+        return False
+    names, brackets = len(value), 1
+    for member in value.values():
+        if type(member) is list:
+            if not _ONLY_OBJECTS.issuperset(map(type, member)):
+                return False
+            names += sum(map(len, member))
+            brackets += 1 + len(member)
+    return raw.count(b":") == names and raw.count(b"[") + raw.count(b"{") == brackets
 
 
 def _is_deep(raw: bytes) -> bool:

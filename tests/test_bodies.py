@@ -67,6 +67,38 @@ def test_both_parsers_read_the_same_value(value: object) -> None:
     assert repr(quick) == repr(careful)
 
 
+_FLAT = st.lists(st.tuples(_TEXT, _FINITE | _TEXT), max_size=4)
+
+
+@given(st.lists(_FLAT, max_size=3), _FLAT)
+def test_a_flat_body_with_a_name_twice_is_refused(rows: list[list[tuple[str, object]]], own: object) -> None:
+    """Counting names instead of writing the value again finds every name that was given twice, and no other."""
+    assert isinstance(own, list)
+    raw = _object([*own, ("rows", [_object(row) for row in rows])])
+    is_strict = all(len({name for name, _ in pairs}) == len(pairs) for pairs in [[*own, ("rows", 0)], *rows])
+
+    try:
+        bodies.read_json(raw.encode())
+    except RequestRefused:
+        assert not is_strict
+    else:
+        assert is_strict
+
+
+def _object(pairs: list[tuple[str, object]]) -> str:
+    """Write an object as its pairs say, repeated names and all; lists hold text that is written already."""
+    written = (f"[{','.join(each)}]" if isinstance(each, list) else json.dumps(each) for _, each in pairs)
+    return (
+        "{"
+        + ",".join(f"{json.dumps(name)}:{each}" for (name, _), each in zip(pairs, written, strict=True))
+        + "}"
+    )
+
+
+def _text(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
 @given(st.binary(max_size=60) | _VALUES.map(lambda value: json.dumps(value).encode()[:-1]))
 def test_any_bytes_are_read_or_refused(raw: bytes) -> None:
     """No sequence of bytes makes the parser fail in a third way."""

@@ -118,17 +118,20 @@ class Answering:
     def _predicted(self, checked: _Checked, predictions: Sequence[Prediction], at_us: int) -> Ready:
         request = checked.request
         record = str(request.record)
-        shown, rows, warnings = [], [], 0
-        for position, (prediction, reference) in enumerate(zip(predictions, checked.references, strict=True)):
-            answered = answer(prediction, self._target)
-            unlike = [(each.feature, each.detail) for each in prediction.unlike]
-            shown.append(wording.prediction(f"{record}.{position}", reference, answered, unlike))
-            warnings += len(prediction.unlike)
-            rows.append(
-                PredictionRow(
-                    position=position, reference=reference, label=prediction.label, score=_score(prediction)
-                )
+        told = list(zip(range(len(predictions)), checked.references, predictions, strict=True))
+        shown = [
+            wording.prediction(
+                f"{record}.{position}",
+                reference,
+                answer(each, self._target),
+                _unlike(each) if each.unlike else (),
             )
+            for position, reference, each in told
+        ]
+        rows = [
+            PredictionRow(position, reference, each.label, _score(each)) for position, reference, each in told
+        ]
+        warnings = sum(len(each.unlike) for each in predictions)
         body = wording.predictions(record, request.model, request.version, shown)
         meta = {"predicted_at_us": at_us, "warnings": warnings}
         return self._ready(request, 201, body, meta, tuple(rows))
@@ -175,6 +178,10 @@ class Answering:
             key=request.key,
         )
         return Ready(answer=Answer(request=request, status=status, body=body), record=record)
+
+
+def _unlike(prediction: Prediction) -> list[tuple[str, str]]:
+    return [(each.feature, each.detail) for each in prediction.unlike]
 
 
 def _score(prediction: Prediction) -> float | None:

@@ -49,12 +49,9 @@ def prediction(
     name: str, reference: str | None, answer: Mapping[str, Any], warnings: Sequence[tuple[str, str]]
 ) -> dict[str, Any]:
     """Word the answer to one instance; `warnings` are (feature, detail)."""
-    one: dict[str, Any] = {"id": name}
-    if reference is not None:
-        one["reference"] = reference
-    one |= answer
-    one["warnings"] = [{"feature": feature, "detail": detail} for feature, detail in warnings]
-    return one
+    one = {"id": name, **answer} if reference is None else {"id": name, "reference": reference, **answer}
+    told = [{"feature": feature, "detail": detail} for feature, detail in warnings] if warnings else []
+    return {**one, "warnings": told}
 
 
 def predictions(record: str, model: str, version: str, shown: Sequence[Mapping[str, Any]]) -> bytes:
