@@ -17,7 +17,7 @@ from api.authority import Authority
 from api.callers import Callers
 from api.calls import Answer, Call, Claims
 from api.changing import Changing
-from api.credentials import NO_STORE, OAuthRefused, Ways, authenticated
+from api.credentials import NO_STORE, OAuthRefused, Ways, authenticated, read_form
 from api.jwks import VERIFIED
 from api.jwts import TokenRefused, new_jti
 from api.problems import RequestRefused
@@ -67,13 +67,20 @@ class Tokens:
         except OAuthRefused as refused:
             return refused.answer()
         if claims is not None and claims.client_id == client.client_id:
-            expires_at_us = (claims.expires_at_s + self.authority.leeway_s) * 1_000_000
-            about = {"jti": claims.jti, "client_id": claims.client_id, "expires_at_us": expires_at_us}
-            done = await self.changing.ask("token.revoke", about, claims)
+            is_every = read_form(call.raw).get("every") == "true"
+            done = await (self._revoke_every(claims) if is_every else self._revoke(claims))
             if done.status >= 400:
                 return done
             self.callers.revoke(claims.jti)  # other doors learn of it within seconds
         return Answer(content=b"", headers=NO_STORE)
+
+    async def _revoke(self, claims: Claims) -> Answer:
+        expires_at_us = (claims.expires_at_s + self.authority.leeway_s) * 1_000_000
+        about = {"jti": claims.jti, "client_id": claims.client_id, "expires_at_us": expires_at_us}
+        return await self.changing.ask("token.revoke", about, claims)
+
+    async def _revoke_every(self, claims: Claims) -> Answer:
+        return await self.changing.ask("client.revoke", {"client_id": claims.client_id}, claims)
 
     def introspect(self, call: Call) -> Answer:
         """Tell a client with the scope `introspect` what a token is good for; of any that is not, only that."""

@@ -10,7 +10,8 @@ import httpx
 import pytest
 
 from tests.pages import Person, hidden
-from tests.service import Service
+from tests.proxy import wait
+from tests.service import Caller, Service
 
 pytestmark = pytest.mark.parametrize("service", ["sqlite"], indirect=True)
 ELSEWHERE = [
@@ -184,3 +185,22 @@ def test_many_people_at_once_do_not_lock_the_door(person: Person) -> None:
 
     with concurrent.futures.ThreadPoolExecutor(24) as crowd:
         assert set(crowd.map(look, range(48))) == {200}
+
+
+def test_who_signs_out_everywhere_is_out_everywhere(person: Person) -> None:
+    """With the secret, every token of the client is void: in another browser, and in its programs."""
+    with person.service.caller("admin") as admin, Person(person.service) as other:
+        made = admin.http.post("/v1/clients", json={"name": "walker", "scope": "models:read"}).json()
+        credentials = {name: made[name] for name in ("client_id", "client_secret")}
+        for each in (person, other):
+            assert each.send("/sign-in", credentials).status_code == 303
+        program = Caller(person.service.url, **credentials)
+
+        wrong = person.send("/sign-out-everywhere", {"client_secret": "no"})
+        still = person.look("/models/income").status_code
+        answer = person.send("/sign-out-everywhere", {"client_secret": made["client_secret"]})
+
+        assert (wrong.status_code, still, answer.status_code) == (401, 200, 303)
+        wait(lambda: program.http.get("/v1/models").status_code == 401)
+        wait(lambda: other.look("/models/income").status_code == 303)
+        program.http.close()

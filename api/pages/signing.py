@@ -16,6 +16,16 @@ signing = Blueprint("signing", __name__)
 _FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 
 
+class Everywhere(FlaskForm):  # type: ignore[misc]  # flask-wtf ships no types
+    """What a person gives to sign the client out everywhere."""
+
+    client_secret = PasswordField(
+        "Client secret",
+        [InputRequired("Enter the client secret")],
+        description="Asked again, so that nobody else who sits here can stop this client's programs",
+    )
+
+
 class SignIn(FlaskForm):  # type: ignore[misc]  # flask-wtf ships no types
     """What a person gives to sign in."""
 
@@ -49,6 +59,29 @@ def sign_in() -> str | tuple[str, int] | Response:
 @signing.post("/sign-out")
 def sign_out() -> Response:
     """Forget the token."""
+    session.end()
+    return _to("/")
+
+
+@signing.get("/sign-out-everywhere")
+def ask_everywhere() -> str:
+    """Say what it does, and ask for the secret."""
+    return render_template("sign-out.html", form=Everywhere(formdata=None), who=session.needed())
+
+
+@signing.post("/sign-out-everywhere")
+def sign_out_everywhere() -> str | tuple[str, int] | Response:
+    """Void every token of the client: of this session, of its other sessions, and of its programs."""
+    form, who = Everywhere(), session.needed()
+    if not form.validate():
+        return render_template("sign-out.html", form=form, who=who), 400
+    secret = form.client_secret.data.strip()
+    given = {"token": who.token, "every": "true", "client_id": who.client_id, "client_secret": secret}
+    try:
+        ask(Question(method="POST", path="/oauth/revoke", body=urlencode(given).encode(), headers=_FORM))
+    except ApiRefused as refused:
+        form.client_secret.errors = [_said(refused)]
+        return render_template("sign-out.html", form=form, who=who), refused.status
     session.end()
     return _to("/")
 
