@@ -159,6 +159,8 @@ def _profile(profile: FeatureProfile) -> dict[str, Any]:
         content["categories"] = list(profile.categories)
     if profile.low is not None:
         content |= {"low": profile.low, "high": profile.high}
+    if profile.importance is not None:
+        content["importance"] = profile.importance
     return content
 
 

@@ -16,6 +16,13 @@ _RECEIPT = {
     ),
     "schema": {"type": "string", "example": "index=41, size=42, root=:…:, leaf=:…:, …"},
 }
+# The members of every prediction, so that no regressor's value can be called like one of them.
+ANSWERED = frozenset({"id", "reference", "base", "scale", "contributions", "warnings"})
+_REGRESSED = "What `base` and `contributions` are in: the unit of the value they add up to."
+_CLASSIFIED = (
+    "What `base` and `contributions` add up to: `log-odds` (natural logarithm of p / (1 - p), of the answered "
+    "`probability`), or `probability` (that one; with more than two labels, the answered label's)."
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +88,7 @@ def _request(model: ModelContract, prefix: str, max_instances: int) -> dict[str,
             },
             "version": _ref("VersionName"),
             "alias": _ref("AliasName"),
+            "explain": _ref("Explain"),
         },
         "not": {"type": "object", "required": ["version", "alias"]},
         # Where a console makes up a request from the schema, it must not fill in both version and alias.
@@ -103,10 +111,51 @@ def _prediction(model: ModelContract) -> dict[str, Any]:
             "id": _ref("PredictionId"),
             "reference": _ref("Reference"),
             **output,
+            **_explanation(model),
             "warnings": {
                 "type": "array",
                 "description": "Values that are legal but unlike the training data; empty when all is usual.",
                 "items": _ref("Warning"),
+            },
+        },
+    }
+
+
+def _explanation(model: ModelContract) -> dict[str, Any]:
+    """The members that `explain` adds: what every feature added to the answer, against a base."""
+    is_regressor = model.output["kind"] == "regressor"
+    return {
+        "base": _ref("Base"),
+        "scale": {
+            "type": "string",
+            "description": _REGRESSED if is_regressor else _CLASSIFIED,
+            "enum": ["value"] if is_regressor else ["log-odds", "probability"],
+        },
+        "contributions": {
+            "type": "array",
+            "description": (
+                "What each feature added, in the order of the features; with `base` they add up to the answer on "
+                "`scale`. There only if `explain` was asked for."
+            ),
+            "minItems": len(model.features),
+            "maxItems": len(model.features),
+            "items": {
+                "type": "object",
+                "description": "One feature, the value it had, and what that added to the answer.",
+                "additionalProperties": False,
+                "required": ["feature", "value", "contribution"],
+                "properties": {
+                    "feature": {
+                        "type": "string",
+                        "description": "The feature.",
+                        "enum": list(model.features),
+                    },
+                    "value": {
+                        "description": "Its value as it was sent; null where it was missing.",
+                        "nullable": True,
+                    },
+                    "contribution": _ref("Contribution"),
+                },
             },
         },
     }

@@ -16,7 +16,7 @@ from typing import Any
 import orjson
 import yaml
 
-from api.composition import ModelContract, add_model
+from api.composition import ANSWERED, ModelContract, add_model
 from models import thresholds
 from models.thresholds import ThresholdsRefused
 
@@ -150,6 +150,10 @@ def _model(path: Path) -> ModelContract:
     content = _yaml(path)
     if content.get("model") != path.stem:
         raise ContractRefused(f"{path} must describe the model {path.stem!r}, not {content.get('model')!r}")
+    if content.get("output", {}).get("name") in ANSWERED:
+        raise ContractRefused(
+            f"{path} names its output {content['output']['name']!r}, which answers have already"
+        )
     try:
         return ModelContract(
             model=path.stem,

@@ -59,6 +59,7 @@ class Predictions:
             "model": model,
             "version": call.body.get("version"),
             "alias": call.body.get("alias"),
+            "explain": call.body.get("explain", False),
             "received_at_us": received_at_us,
             "instances": len(call.body["instances"]),
             **keyed(call, f"POST /v1/models/{model}/predictions"),

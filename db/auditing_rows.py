@@ -20,7 +20,8 @@ from db.records import COMMITTED, SECRET_BYTES, Kind, Leaf, LeafRefused, commitm
 
 Wrong = tuple[Cause, str]
 ANSWERED = 201
-_NOT_THE_VALUE = {"id", "reference", "label", "probability", "probabilities", "warnings"}
+_REASONS = ("base", "scale", "contributions")  # of an answer that was explained
+_NOT_THE_VALUE = {"id", "reference", "label", "probability", "probabilities", "warnings", *_REASONS}
 _ZEROS = bytes(32)  # the leaf's spelling of no digest
 COLUMNS = ("client_id", "model", "version", "reference", "label", "score", "observed_at_us", "outcome_idx")
 

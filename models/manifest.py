@@ -56,6 +56,9 @@ class FeatureProfile:
     missing: float  # share of the training rows
     nullable: bool
     text: bool  # a number may also come as decimal text
+    # What explanations stand on (models/explaining.py); None before there were any, and where none are exact.
+    baseline: float | None = None  # mean over the training rows of what it adds to an additive model's score
+    importance: float | None = None  # mean absolute contribution over the held-out rows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,6 +170,8 @@ class _FeatureProfile(_Shape):
     missing = fields.Float(required=True)
     nullable = fields.Boolean(required=True)
     text = fields.Boolean(required=True)
+    baseline = fields.Float(allow_none=True)
+    importance = fields.Float(allow_none=True)
 
 
 class _Target(_Shape):

@@ -10,9 +10,10 @@ also where whoever started it has died. Always the pickle answers, whatever else
 import os
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from itertools import repeat
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
@@ -20,15 +21,23 @@ from models import registry, signing
 from models.model import BadFeatures, Model, PredictionFailed, answer
 from models.registry import ModelRefused, Terms
 
+if TYPE_CHECKING:
+    from models.reasons import Reasons
+
 NICENESS = 10  # live predictions first
 
 
 def answered(model: Model, body: bytes) -> dict[str, Any]:
     """Answer the exact bytes of a request as a live one is answered, in parts that JSON can carry."""
     try:
-        instances = orjson.loads(body)["instances"]
-        rows = model.check(instances)
+        asked = orjson.loads(body)
+        instances = asked["instances"]
+        reasons = _reasons(model) if asked.get("explain") else None
+        rows = (reasons or model).check(instances)
         predictions = model.predict(rows)
+        told: Iterable[dict[str, object]] = (
+            reasons.tell(instances, rows, predictions) if reasons else repeat({})
+        )
     except BadFeatures as refused:
         culprits = [{"pointer": each.pointer, "detail": each.detail} for each in refused.culprits]
         return {"is": "invalid", "culprits": culprits, "total": refused.total}
@@ -40,9 +49,15 @@ def answered(model: Model, body: bytes) -> dict[str, Any]:
     return {
         "is": "answered",
         "references": [instance.get("reference") for instance in instances],
-        "answers": [answer(each, target) for each in predictions],
+        "answers": [answer(each, target) | why for each, why in zip(predictions, told, strict=False)],
         "unlike": [[[each.feature, each.detail] for each in one.unlike] for one in predictions],
     }
+
+
+def _reasons(model: Model) -> "Reasons":
+    from models.reasons import Reasons  # what it needs, most replays do not
+
+    return Reasons(model)
 
 
 def replayed(question: Mapping[str, Any], body: bytes) -> dict[str, Any]:

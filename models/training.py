@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from sklearn import metrics
 from sklearn.model_selection import train_test_split
 
-from models import artefact, graphs, registry, twin
+from models import artefact, explaining, graphs, registry, twin
 from models.features import Column
 from models.files import write_folder
 from models.manifest import FeatureProfile, Golden, Histogram, Kind, Manifest, Target, TrainingData, encode
@@ -40,9 +40,8 @@ def fit(recipe: Recipe, data: DataSet, version: str, trained_at: str) -> tuple[M
     learnt, held_out = split(data.frame)
     features = tuple(profile(recipe, data.frame[name], learnt[name]) for name in data.frame.columns[:-1])
     truth = data.frame.columns[-1]
-    estimator = recipe.pipeline().fit(
-        matrix(_columns(learnt), features, recipe.input), _target_of(learnt[truth])
-    )
+    inputs = matrix(_columns(learnt), features, recipe.input)
+    estimator = recipe.pipeline().fit(inputs, _target_of(learnt[truth]))
     blob, names = artefact.dump(estimator)
     draft = Manifest(
         model=recipe.model,
@@ -63,6 +62,8 @@ def fit(recipe: Recipe, data: DataSet, version: str, trained_at: str) -> tuple[M
         golden=Golden(instances=(), outputs=(), tolerance=GOLDEN_TOLERANCE),
         tolerance=TWIN_TOLERANCE,
     )
+    baselines = explaining.baselines(draft, estimator, inputs)
+    draft = replace(draft, features=_with(features, baseline=baselines))
     manifest, files = twinned(Model(_measured(Model(draft, estimator), held_out), estimator), held_out)
     return manifest, {"model.pkl": blob, **files}
 
@@ -104,7 +105,8 @@ def _measured(model: Model, held_out: pd.DataFrame) -> Manifest:
     """Let the model answer the held-out rows, and complete its manifest by what can only be known then."""
     manifest = model.manifest
     instances = instances_of(held_out)
-    predictions = model.predict(model.check(instances))
+    rows = model.check(instances)
+    predictions = model.predict(rows)
     truth = _target_of(held_out.iloc[:, -1])
     golden = Golden(
         instances=tuple(instances[:GOLDEN_INSTANCES]),
@@ -112,9 +114,28 @@ def _measured(model: Model, held_out: pd.DataFrame) -> Manifest:
         tolerance=manifest.golden.tolerance,
     )
     target = replace(manifest.target, histogram=_answered(predictions, manifest.target))
+    importances = explaining.importances(manifest, model.estimator, rows, predictions)
     return replace(
-        manifest, golden=golden, target=target, metrics=_metrics(truth, predictions, manifest.target)
+        manifest,
+        features=_with(manifest.features, importance=importances),
+        golden=golden,
+        target=target,
+        metrics=_metrics(truth, predictions, manifest.target),
     )
+
+
+def _with(
+    features: tuple[FeatureProfile, ...], **learnt: tuple[float, ...] | None
+) -> tuple[FeatureProfile, ...]:
+    """Add what is known of each feature only once the model is trained, where it is known at all."""
+    for name, values in learnt.items():
+        if values is not None:
+            pairs = zip(features, values, strict=True)
+            known: list[tuple[FeatureProfile, dict[str, Any]]] = [
+                (each, {name: value}) for each, value in pairs
+            ]
+            features = tuple(replace(each, **more) for each, more in known)
+    return features
 
 
 def column(series: pd.Series) -> Column:

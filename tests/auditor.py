@@ -33,7 +33,8 @@ Select = Callable[[str], list[Row]]
 _PREDICTION = 1
 _ANSWERED = 201
 _COMMITTED = ("input", "output", "actor", "meta")
-_NO_VALUE = {"id", "reference", "label", "probability", "probabilities", "warnings"}
+_REASONS = ("base", "scale", "contributions")  # of an answer that was explained
+_NO_VALUE = {"id", "reference", "label", "probability", "probabilities", "warnings", *_REASONS}
 
 
 def audit(url: str, seen: Mapping[str, bytes] | None = None) -> list[Finding]:

@@ -208,6 +208,16 @@ def test_a_model_file_under_a_wrong_name_is_refused(tmp_path: Path) -> None:
         contract.read(folder, 10)
 
 
+def test_an_output_called_like_something_else_is_refused(tmp_path: Path) -> None:
+    """A regressor's value must not have the name of a member that every answer has."""
+    folder = _copy(tmp_path, lambda _: None)
+    path = folder / "models" / "housing.yaml"
+    path.write_text(path.read_text().replace("name: price", "name: base"))
+
+    with pytest.raises(contract.ContractRefused, match="'base'"):
+        contract.read(folder, 10)
+
+
 def _copy(tmp_path: Path, edit: Edit) -> Path:
     folder = tmp_path / "openapi"
     shutil.copytree(CONTRACT, folder)

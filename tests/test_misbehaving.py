@@ -18,6 +18,7 @@ from tests.artefacts import (
     crashing,
     hanging,
     log_lines,
+    nearest,
     undefined,
 )
 from tests.engines import recorded, settings_of
@@ -36,6 +37,7 @@ def service(short_folder: Path) -> Iterator[Service]:
     shelf.put_estimator("undefined", undefined(), [(1.0, 24.0)])
     shelf.put_estimator("always-two", always_two(), [(0.0, 30.0), (100.0, 20.0)])
     shelf.put_estimator("hanging", hanging(), [(1.0, 24.0)])
+    shelf.put_estimator("nearest", nearest(), [(1.0, 24.0)])
     service = Service(
         var, ONRECORD_STORE=str(shelf.store), ONRECORD_ANSWER_DEADLINE_S=str(DEADLINE_S), ONRECORD_DRAIN_S="1"
     ).set_up()
@@ -70,6 +72,17 @@ def test_an_answer_that_is_none_is_a_recorded_500(service: Service, caller: Call
     assert (found.status, found.output) == (500, answer.content)
     failures = log_lines(service.log(), "prediction-failed")
     assert [version] == [each["version"] for each in failures if each["record"] == answer.json()["record"]]
+
+
+def test_a_version_without_reasons_answers_without_them(service: Service, caller: Caller) -> None:
+    """What cannot be explained exactly is a recorded 422 that names `explain` and why; without it, it answers."""
+    answer = caller.predict(MODEL, {"age": 1}, version="nearest", explain=True)
+
+    assert answer.status_code == 422, answer.text
+    assert [each["pointer"] for each in answer.json()["errors"]] == ["/explain"]
+    assert "KNeighborsRegressor" in answer.json()["errors"][0]["detail"]
+    assert recorded(settings_of(service.var), UUID(answer.json()["record"])).output == answer.content
+    assert price(caller.predict(MODEL, {"age": 1}, version="nearest")) == 24.0
 
 
 def test_only_the_row_that_fails_fails(caller: Caller) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 import structlog
@@ -21,6 +21,9 @@ from api.engine.wording import Trouble
 from db.records import Kind, PredictionRow, Record
 from models import registry
 from models.model import BadFeatures, Model, Prediction, PredictionFailed, Rows, answer
+
+if TYPE_CHECKING:
+    from models.reasons import Reasons
 
 ROWS_PER_CALL = 4096
 log = structlog.get_logger()
@@ -50,6 +53,7 @@ class _Checked:
     request: Request
     rows: Rows
     references: list[str | None]
+    explained: list[dict[str, Any]] | None  # the instances, where reasons were asked for
 
 
 class Answering:
@@ -67,6 +71,7 @@ class Answering:
         # The part of every record's meta that is the same, written once and put in front of the rest.
         self._about = orjson.dumps(about | made_by)[:-1] + b","
         self._target = manifest.target
+        self._reasons: Reasons | None = None
 
     def answers(self, requests: Sequence[Request]) -> Iterator[list[Ready]]:
         """Answer every request, in order, as many at a time as one call to the model takes."""
@@ -87,9 +92,12 @@ class Answering:
 
     def _check(self, request: Request) -> _Checked | Ready:
         try:
-            instances = orjson.loads(request.body)["instances"]
+            asked = orjson.loads(request.body)
+            instances = asked["instances"]
             references = [instance.get("reference") for instance in instances]
-            return _Checked(request=request, rows=self._model.check(instances), references=references)
+            explained = instances if asked.get("explain") else None
+            rows = (self._model if explained is None else self._explaining()).check(instances)
+            return _Checked(request=request, rows=rows, references=references, explained=explained)
         except BadFeatures as refused:
             culprits = [{"pointer": each.pointer, "detail": each.detail} for each in refused.culprits]
             return self._problem(request, wording.invalid(request.version, culprits, refused.total))
@@ -115,18 +123,34 @@ class Answering:
             start = end
         return ready
 
+    def _explaining(self) -> Reasons:
+        if self._reasons is None:
+            from models.reasons import Reasons  # what it needs, nobody waits for who asks for no reasons
+
+            self._reasons = Reasons(self._model)
+        return self._reasons
+
+    def _answers(self, checked: _Checked, predictions: Sequence[Prediction]) -> list[dict[str, Any]]:
+        answers = [answer(each, self._target) for each in predictions]
+        if checked.explained is None:
+            return answers
+        # Of the pickle: a twin may be off in the last digits, and reasons add up to what was answered.
+        told = self._explaining().tell(checked.explained, checked.rows, predictions)
+        return [each | why for each, why in zip(answers, told, strict=True)]
+
     def _predicted(self, checked: _Checked, predictions: Sequence[Prediction], at_us: int) -> Ready:
         request = checked.request
         record = str(request.record)
+        try:
+            answers = self._answers(checked, predictions)
+        except PredictionFailed as failed:
+            return self._failed(request, failed)
         told = list(zip(range(len(predictions)), checked.references, predictions, strict=True))
         shown = [
             wording.prediction(
-                f"{record}.{position}",
-                reference,
-                answer(each, self._target),
-                _unlike(each) if each.unlike else (),
+                f"{record}.{position}", reference, answered, _unlike(each) if each.unlike else ()
             )
-            for position, reference, each in told
+            for (position, reference, each), answered in zip(told, answers, strict=True)
         ]
         rows = [
             PredictionRow(position, reference, each.label, _score(each)) for position, reference, each in told

@@ -39,6 +39,7 @@ class Request:
     taken_at_us: int
     deadline: float
     body: bytes
+    explain: bool = False  # so that it takes the lane in which nobody without reasons waits
     stage: str = "queue"
     key: RequestKey | None = None
     left: Callable[[], None] | None = None  # called when it is answered
@@ -165,6 +166,7 @@ def request_of(
         taken_at_us=taken_at_us,
         deadline=deadline,
         body=frame.body,
+        explain=head.get("explain") is True,
         key=key,
     )
 

@@ -1,4 +1,8 @@
-"""Which lane a request belongs to: the roster says which version is meant, and each version has one lane."""
+"""Which lane a request belongs to: the roster says which version is meant, and each version has one lane.
+
+And a second one, once somebody asks for reasons: explaining takes its time, and in a thread and a copy of the model of
+its own it costs those nothing who ask for none.
+"""
 
 from __future__ import annotations
 
@@ -32,6 +36,7 @@ class Lanes:
     ) -> None:
         self._roster, self._loading, self._desk, self._open_lane = roster, loading, desk, open_lane
         self._lanes: dict[tuple[str, str], Lane] = {}
+        self._explaining: dict[tuple[str, str], Lane] = {}
         self._tasks: asyncio.TaskGroup | None = None
 
     async def start(self, tasks: asyncio.TaskGroup) -> None:
@@ -57,7 +62,7 @@ class Lanes:
         table = self._roster.table
         for alias in table.aliases.values():
             if found := table.find(alias.model, alias.version, None):
-                self._lane(found)
+                self._lane(found, self._lanes)
 
     def models(self) -> list[dict[str, Any]]:
         """Describe every registered version: loaded, refused with its reason, or idle (not asked for yet)."""
@@ -93,16 +98,16 @@ class Lanes:
 
     def _queue(self, request: Request, found: Registered) -> None:
         request.version = found.version
-        self._lane(found).put(request)
+        self._lane(found, self._explaining if request.explain else self._lanes).put(request)
 
-    def _lane(self, found: Registered) -> Lane:
+    def _lane(self, found: Registered, lanes: dict[tuple[str, str], Lane]) -> Lane:
         name = (found.model, found.version)
-        if name not in self._lanes:
+        if name not in lanes:
             # Looked up anew for every attempt: a version that was refused may have been registered again.
             lane = self._open_lane(lambda: self._loading.load(self._roster.table.versions[name]))
-            self._lanes[name] = lane
+            lanes[name] = lane
             lane.call()
-        return self._lanes[name]
+        return lanes[name]
 
     def _spawn(self, work: Any) -> None:
         assert self._tasks is not None, "start() comes first"
