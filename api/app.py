@@ -28,8 +28,10 @@ from api.changing import Changing
 from api.clients import Clients
 from api.credentials import Ways
 from api.document import Document
+from api.drift import Drift
 from api.erasures import Erasures
 from api.events import Events
+from api.frames import Frames
 from api.front import Front
 from api.guard import Guard
 from api.health import Health
@@ -131,6 +133,14 @@ def _handlers(
             aliases=lambda: db.versions.aliases(reader),
             line=line,
             root_path=settings.root_path,
+        ),
+        drift=Drift(
+            models=agreed.models,
+            frames=Frames(models=agreed.models, reader=reader),
+            registered=lambda: db.versions.listing(reader),
+            aliases=lambda: db.versions.aliases(reader),
+            store=settings.store,
+            clock_us=_now_us,
         ),
         health=Health(line=line, models=tuple(agreed.models)),
         document=Document(content=document, tag=conditions.tag(document)),

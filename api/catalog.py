@@ -98,7 +98,7 @@ class _Served:
         for each in self.versions:
             if each.version == self.aliases.get(CHAMPION):
                 content["champion"] = each.version
-                manifest = _manifest(self.store, each)
+                manifest = manifest_of(self.store, each)
                 content |= {} if manifest is None else {"metrics": dict(manifest.metrics)}
         return content
 
@@ -112,12 +112,12 @@ class _Served:
                 name for name, version in self.aliases.items() if version == registered.version
             ),
         }
-        manifest = _manifest(self.store, registered)
+        manifest = manifest_of(self.store, registered)
         return content if manifest is None else content | _claims(manifest)
 
 
 @functools.lru_cache(maxsize=1024)
-def _manifest(store: Path, registered: Registered) -> Manifest | None:
+def manifest_of(store: Path, registered: Registered) -> Manifest | None:
     """Read the manifest that was registered; without it the version is shown without its claims."""
     if registered.manifest is None:
         return None

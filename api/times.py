@@ -5,7 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_EARLIEST_US = (datetime.min.replace(tzinfo=UTC) - _EPOCH) // timedelta(microseconds=1)
+EARLIEST_US = (datetime.min.replace(tzinfo=UTC) - _EPOCH) // timedelta(microseconds=1)
+LATEST_US = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // timedelta(microseconds=1)
 
 
 def text(at_us: int) -> str:
@@ -17,5 +18,10 @@ def read_us(text: str) -> int:
     """Read a time that the contract's `date-time` format let through; digits beyond microseconds are cut off."""
     text = text.upper().replace(":60", ":59", 1) if text[17:19] == "60" else text.upper()
     if text.startswith("0000-"):  # legal in RFC 3339, unknown to datetime; nothing was predicted before
-        return _EARLIEST_US
+        return EARLIEST_US
     return (datetime.fromisoformat(text) - _EPOCH) // timedelta(microseconds=1)
+
+
+def within(at_us: int) -> int:
+    """Move a time that no text can show to the nearest that one can."""
+    return min(LATEST_US, max(EARLIEST_US, at_us))

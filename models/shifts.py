@@ -16,15 +16,17 @@ from numpy.typing import NDArray
 from scipy import stats
 from scipy.spatial.distance import jensenshannon
 
+from models.columns import Category
 from models.manifest import FeatureProfile
 
 Verdict = Literal["stable", "watch", "drifted", "too few"]
-Column = Sequence[Any] | NDArray[Any]
+Column = Sequence[Any] | NDArray[Any] | Category
 Counts = NDArray[np.int64]
 
 AT_EDGES = "Kolmogorov-Smirnov at the edges of the training histogram: never above the exact statistic"
 # Cochran's rule for chi-square: rarer categories are tested together.
 _LEAST_EXPECTED = 5
+BOOLEANS = ("false", "true")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,11 +106,22 @@ def side(profile: FeatureProfile, column: Column) -> Side:
         counts = binned(present, profile.histogram.edges)
         unseen = 0 if profile.low is None else int(counts[0] + counts[-1])
         return Side(counts=counts, missing=len(numbers) - len(present), unseen=unseen, numbers=present)
-    values = Counter(column.tolist() if isinstance(column, np.ndarray) else column)
-    missing = values.pop(None, 0)
-    known = [values.pop(category, 0) for category in profile.categories or (False, True)]
+    values, missing = _tallied(column)
+    known = [values.pop(category, 0) for category in profile.categories or BOOLEANS]
     unseen = values.total()
     return Side(counts=np.array([*known, unseen], dtype=np.int64), missing=missing, unseen=unseen)
+
+
+def _tallied(column: Column) -> tuple[Counter[str], int]:
+    """Count each text of a column, and what is missing; truth is the text that JSON has for it."""
+    if isinstance(column, Category):
+        met = np.bincount(column.codes[column.codes >= 0], minlength=len(column.names)).tolist()
+        return Counter(dict(zip(column.names, met, strict=True))), int((column.codes < 0).sum())
+    counts = Counter(column.tolist() if isinstance(column, np.ndarray) else column)
+    missing = counts.pop(None, 0)
+    return Counter(
+        {str(each).lower() if isinstance(each, bool) else each: n for each, n in counts.items()}
+    ), missing
 
 
 def binned(numbers: NDArray[np.float64], edges: Sequence[float]) -> Counts:
@@ -202,5 +215,5 @@ def _distribution(profile: FeatureProfile, ours: Counts, theirs: Counts) -> Dist
         return tuple((counts / max(1, counts.sum())).tolist())
 
     edges = profile.histogram.edges
-    categories = () if edges else tuple(profile.categories or ("false", "true"))
+    categories = () if edges else tuple(profile.categories or BOOLEANS)
     return Distribution(edges=edges, categories=categories, shares=shares(ours), reference=shares(theirs))
