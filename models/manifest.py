@@ -94,6 +94,15 @@ class Golden:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Calibration:
+    """Held-out rows in groups of about one probability: its mean, how often it was so, of how many."""
+
+    predicted: tuple[float, ...]
+    observed: tuple[float, ...]
+    counts: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Twin:
     """
     What came of looking for a faster way to the same answers (models/twin.py), and how it was proved.
@@ -133,6 +142,7 @@ class Manifest:
     trained_at: str
     golden: Golden
     tolerance: float  # how far a twin's score may be from the pickle's
+    calibration: Calibration | None = None  # None: a regressor, or trained before it was measured
     twin: Twin | None = None  # None: trained before there were twins, or never compiled
 
 
@@ -200,6 +210,13 @@ class _Golden(_Shape):
     tolerance = fields.Float(required=True)
 
 
+class _Calibration(_Shape):
+    made = Calibration
+    predicted = _Tuple(fields.Float(), required=True)
+    observed = _Tuple(fields.Float(), required=True)
+    counts = _Tuple(fields.Integer(strict=True), required=True)
+
+
 class _Twin(_Shape):
     made = Twin
     way = fields.String(required=True, allow_none=True, validate=validate.OneOf(["linear", "trees", "onnx"]))
@@ -230,6 +247,7 @@ class _Manifest(_Shape):
     trained_at = fields.String(required=True, validate=validate.Regexp(_RFC_3339))
     golden = fields.Nested(_Golden, required=True)
     tolerance = fields.Float(required=True)
+    calibration = fields.Nested(_Calibration, load_default=None, allow_none=True)
     twin = fields.Nested(_Twin, load_default=None, allow_none=True)
 
 

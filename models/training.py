@@ -18,10 +18,20 @@ from numpy.typing import NDArray
 from sklearn import metrics
 from sklearn.model_selection import train_test_split
 
-from models import artefact, explaining, graphs, registry, twin
+from models import artefact, estimates, explaining, graphs, registry, twin
 from models.features import Column
 from models.files import write_folder
-from models.manifest import FeatureProfile, Golden, Histogram, Kind, Manifest, Target, TrainingData, encode
+from models.manifest import (
+    Calibration,
+    FeatureProfile,
+    Golden,
+    Histogram,
+    Kind,
+    Manifest,
+    Target,
+    TrainingData,
+    encode,
+)
 from models.model import Model, Prediction, answer, matrix
 from models.recipe import DataSet, Recipe
 
@@ -121,6 +131,7 @@ def _measured(model: Model, held_out: pd.DataFrame) -> Manifest:
         golden=golden,
         target=target,
         metrics=_metrics(truth, predictions, manifest.target),
+        calibration=calibrated(predictions, truth, manifest.target),
     )
 
 
@@ -136,6 +147,17 @@ def _with(
             ]
             features = tuple(replace(each, **more) for each, more in known)
     return features
+
+
+def calibrated(predictions: Sequence[Prediction], truth: NDArray[Any], target: Target) -> Calibration | None:
+    """Compare the probabilities with what was true; a regressor gives none."""
+    if target.labels is None:
+        return None
+    if target.positive is None:
+        rows = [list((prediction.probabilities or {}).values()) for prediction in predictions]
+        return estimates.calibration(np.array(rows), truth, target)
+    scores = np.array([prediction.probability for prediction in predictions], dtype=float)
+    return estimates.calibration(estimates.of_two(scores, target), truth, target)
 
 
 def column(series: pd.Series) -> Column:

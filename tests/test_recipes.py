@@ -43,6 +43,12 @@ def shipped(model: str) -> Manifest:
     return registry.load(STORE, model, "1", None).manifest
 
 
+def measured(manifest: Manifest) -> list[float]:
+    """What training found of its calibration, in a row."""
+    found = manifest.calibration
+    return [] if found is None else [*found.predicted, *found.observed, *found.counts]
+
+
 def contract(model: str) -> dict[str, Any]:
     described: dict[str, Any] = yaml.safe_load((ROOT / "openapi" / "models" / f"{model}.yaml").read_text())
     return described
@@ -64,6 +70,7 @@ def test_training_again_gives_the_shipped_model(tmp_path: Path, model: str) -> N
     assert again.manifest.data == before.data
     assert again.manifest.features == before.features
     assert again.manifest.metrics == pytest.approx(before.metrics, abs=1e-6)
+    assert measured(again.manifest) == pytest.approx(measured(before), abs=1e-6)
     answers = again.predict(again.check(before.golden.instances))
     for expected, came in zip(before.golden.outputs, answers, strict=True):
         assert registry.agree(expected, answer(came, before.target), 1e-6)
