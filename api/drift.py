@@ -104,6 +104,7 @@ class Drift:
             "thresholds": asdict(model.drift),
             "features": [_shown(shift) for shift in found.features],
             "output": _shown(found.output),
+            "estimate": _estimated(ours.frame, manifest),
         }
         return content, found
 
@@ -140,6 +141,31 @@ def _window(frame: Frame, manifest: Manifest) -> drift.Window:
 
     is_label = manifest.target.labels is not None and manifest.target.positive is None
     return drift.Window(features=frame.features, output=frame.label if is_label else frame.score)
+
+
+def _estimated(frame: Frame, manifest: Manifest) -> dict[str, Any]:
+    """Say how good the version probably was in this window, or why nobody can say without outcomes."""
+    from models import estimates
+
+    target = manifest.target
+    try:
+        estimates.calibration_error(manifest)  # before probabilities are looked for: a regressor has none
+        scores = (
+            estimates.of_many(frame.probabilities, target)
+            if target.positive is None
+            else estimates.of_two(frame.score, target)
+        )
+        found = estimates.estimate(scores, manifest)
+    except estimates.NoEstimate as refused:
+        return {"refused": str(refused)}
+    return {
+        "n": found.n,
+        "metrics": dict(found.metrics),
+        "at_training": {name: manifest.metrics[name] for name in found.metrics if name in manifest.metrics},
+        "confusion": {"labels": found.labels, "counts": found.confusion},
+        "calibration_error": found.calibration_error,
+        "assumption": estimates.ASSUMPTION,
+    }
 
 
 def _plotted(found: drift.Drift, model: ModelContract) -> bytes:

@@ -72,6 +72,11 @@ def of_two(positive: NDArray[np.float64], target: Target) -> NDArray[np.float64]
     return np.stack(both, axis=1)
 
 
+def of_many(named: Mapping[str, NDArray[np.float64]], target: Target) -> NDArray[np.float64]:
+    """Put the probabilities of each label side by side, in the order of the target."""
+    return np.stack([named[label] for label in target.labels or ()], axis=1)
+
+
 def calibration_error(manifest: Manifest) -> float:
     """
     Say how far probabilities were from shares on the held-out rows, on average over the rows.

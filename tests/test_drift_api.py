@@ -98,6 +98,26 @@ def test_every_model_can_be_judged(demo: Caller, model: str) -> None:
     assert sum(answer["output"]["distribution"]["shares"]) == pytest.approx(1)
 
 
+def test_performance_is_estimated_without_outcomes(demo: Caller) -> None:
+    """A calibrated classifier gets an estimate beside training's metrics; a regressor and a small forest get none."""
+    from api import contract
+    from api.app import CONTRACT
+
+    models = contract.read(CONTRACT, 10).models
+    begin = ask(demo, [50.0])
+    answered = demo.predict("income", *models["income"].examples[1]["instances"]).json()["predictions"]
+    demo.predict("iris", *models["iris"].examples[0]["instances"])
+
+    found = drift(demo, "income", **{"from": begin}).json()["estimate"]
+
+    sure = [max(each["probability"], 1 - each["probability"]) for each in answered]
+    assert found["metrics"]["accuracy_score"] == pytest.approx(np.mean(sure))
+    assert found["at_training"]["accuracy_score"] > 0.85
+    assert "calibration is what it was" in found["assumption"]
+    for model in ("housing", "iris"):
+        assert list(drift(demo, model, **{"from": begin}).json()["estimate"]) == ["refused"]
+
+
 def test_drift_can_be_drawn(demo: Caller, history: list[str]) -> None:
     """`Accept: image/svg+xml` gets a picture that says the same."""
     answer = demo.http.get(
