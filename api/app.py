@@ -134,14 +134,7 @@ def _handlers(
             line=line,
             root_path=settings.root_path,
         ),
-        drift=Drift(
-            models=agreed.models,
-            frames=Frames(models=agreed.models, reader=reader),
-            registered=lambda: db.versions.listing(reader),
-            aliases=lambda: db.versions.aliases(reader),
-            store=settings.store,
-            clock_us=_now_us,
-        ),
+        drift=_drift(settings, agreed, reader),
         health=Health(line=line, models=tuple(agreed.models)),
         document=Document(content=document, tag=conditions.tag(document)),
     )
@@ -153,6 +146,17 @@ def _clients(changing: Changing, reader: Any) -> Clients:
         listing=lambda: db.clients.listing(reader),
         find=lambda client_id: db.clients.read(reader, client_id),
         live_secrets=lambda client_id: db.clients.live_secrets(reader, client_id, _now_us()),
+    )
+
+
+def _drift(settings: Settings, agreed: contract.Contract, reader: Any) -> Drift:
+    return Drift(
+        models=agreed.models,
+        frames=Frames(models=agreed.models, reader=reader),
+        registered=lambda: db.versions.listing(reader),
+        aliases=lambda: db.versions.aliases(reader),
+        store=settings.store,
+        clock_us=_now_us,
     )
 
 
