@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 
 from api.composition import ModelContract
-from api.pages import entering, insights
+from api.pages import entering, insights, models
+from api.pages.access import Visitor
+from api.pages.calling import Answered, ApiRefused, Question
 from api.pages.fields import form_of
 
 FEATURES: dict[str, Any] = {
@@ -35,9 +38,8 @@ RIGHT = {
     "note": "abc",
     "maybe": "",
 }
-FORM = form_of(
-    ModelContract(model="m", title="M", description="M.", features=FEATURES, output={}, examples=())
-)
+CONTRACT = ModelContract(model="m", title="M", description="M.", features=FEATURES, output={}, examples=())
+FORM = form_of(CONTRACT)
 
 
 def test_every_kind_of_entry_becomes_its_value() -> None:
@@ -102,3 +104,21 @@ def test_a_full_bin_is_not_guessed_into() -> None:
     assert insights.of(spread, 5).text == "between 0 and 10, like 90\u00a0% of the training data"  # type: ignore[union-attr]  # there is one
     assert insights.of(spread, 15).text == "higher than about 92 % of the training data"  # type: ignore[union-attr]  # there is one
     assert insights.of(spread, 31).text == "higher than all training data"  # type: ignore[union-attr]  # there is one
+
+
+def test_a_version_that_cannot_say_why_is_asked_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where only the wish for reasons was refused, the same instance is asked once more without it."""
+    asked: list[dict[str, Any]] = []
+
+    def ask(question: Question) -> Answered:
+        asked.append(json.loads(question.body))
+        if "explain" in asked[-1]:
+            content = {"errors": [{"pointer": "/explain", "detail": "cannot"}]}
+            raise ApiRefused(Answered(status=422, raw=b"", headers={}, content=content))
+        return Answered(status=201, raw=b"", headers={}, content={})
+
+    monkeypatch.setattr(models, "ask", ask)
+    visitor = Visitor(token="t", scopes=frozenset())
+    models._predicted(models.Asked(contract=CONTRACT, form=FORM, visitor=visitor), {"years": 39}, "once")
+
+    assert asked == [{"instances": [{"years": 39}], "explain": True}, {"instances": [{"years": 39}]}]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -67,6 +68,22 @@ def test_an_answer_is_on_record_behind_its_address(person: Person, demo: Caller)
     assert "50,000 $ a year or less" in page.text
     assert "On record as" in page.text and "form-1" in page.text
     assert "of the training data" in page.text
+
+
+def test_an_answer_says_why(person: Person, demo: Caller) -> None:
+    """The reasons on record are shown, the weightiest first, and what follows from an answer counts with it."""
+    place = _ask(person, "income", CLERK)
+
+    page = person.look(place).text
+
+    kept = demo.http.get(f"/v1/predictions/{place.rpartition('/')[2]}").json()["prediction"]
+    found = {each["feature"]: each["contribution"] for each in kept["contributions"]}
+    found["education"] += found.pop("education_num")
+    labels = re.findall(r'<li class="(?:for|against)"><span>([^<]*)</span>', page)
+    assert len(labels) == len(found)
+    assert max(found, key=lambda each: abs(found[each])) == "capital_gain"
+    assert labels[0] == "Capital gains"
+    assert f"+{found['education']:.3g}" in page
 
 
 def test_the_record_is_what_the_api_would_have_made(person: Person, demo: Caller) -> None:

@@ -12,7 +12,7 @@ from flask import Blueprint, Response, abort, render_template
 
 from api.composition import ModelContract
 from api.contract import Contract
-from api.pages import insights, versions
+from api.pages import insights, reasons, versions
 from api.pages.access import Access, Visitor
 from api.pages.calling import Answered, ApiRefused, Question, ask
 from api.pages.fields import Field, Form, form_of
@@ -64,9 +64,10 @@ class Answers:
             output=self.contracts[model].output,
             shares=shares(self.contracts[model].output, found["prediction"]),
             lines=[_line(form, profiles, *each) for each in instance.items() if each[0] != "reference"],
+            reasons=reasons.of(form, self.contracts[model].output, found["prediction"]),
             again=form.entries(instance),
             version=version,
-            visitor=visitor,
+            labels=form.labels,
         )
 
     def receipt(self, model: str, name: str) -> str:
@@ -134,11 +135,9 @@ def shares(output: Mapping[str, Any], prediction: Mapping[str, Any]) -> list[Sha
 
 def _line(form: Form, profiles: Mapping[str, Mapping[str, Any]], name: str, value: Any) -> Line:
     field = next((each for each in form.fields if each.name == name), None)
-    labels = {each.name: each.label for each in form.fields}
-    labels |= {each.name: each.label for each in form.follows}
     return Line(
         name=name,
-        label=labels.get(name, words(name)),
+        label=form.labels.get(name, words(name)),
         value=_number(field, value),
         spoken=None if field is None else field.words(value),
         unit="" if field is None else field.unit,

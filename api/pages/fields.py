@@ -99,6 +99,12 @@ class Form:
         """List what is asked step by step: everything that has to be answered."""
         return [each for each in self.fields if each.name != REFERENCE]
 
+    @property
+    def labels(self) -> dict[str, str]:
+        """Say what each feature is called, those that nobody is asked, too."""
+        follows = {each.name: each.label for each in self.follows}
+        return follows | {each.name: each.label for each in self.fields}
+
     def entries(self, instance: Mapping[str, Any]) -> dict[str, str]:
         """Write an instance as it would be entered."""
         return {each.name: each.text(instance[each.name]) for each in self.fields if each.name in instance}

@@ -130,6 +130,7 @@ class Models:
             asked=asked,
             contract=asked.contract,
             form=asked.form,
+            labels=asked.form.labels,
             entries=entries,
             errors=asked.errors,
             version=version,
@@ -161,7 +162,16 @@ def _check_scopes(visitor: Visitor) -> None:
 
 def _predicted(asked: Asked, instance: Mapping[str, Any], once: str) -> Answered:
     """Ask the API; the same form with the same entries, sent twice, is one record."""
-    body = orjson.dumps({"instances": [instance]})
+    try:
+        return _asked_once(asked, {"instances": [instance], "explain": True}, once)
+    except ApiRefused as refused:
+        if [each.get("pointer") for each in refused.errors] != ["/explain"]:
+            raise
+    return _asked_once(asked, {"instances": [instance]}, once)  # this version cannot say why
+
+
+def _asked_once(asked: Asked, content: Mapping[str, Any], once: str) -> Answered:
+    body = orjson.dumps(content)
     key = hashlib.sha256(once.encode() + b"\n" + body).hexdigest()
     return ask(
         Question(
