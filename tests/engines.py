@@ -26,7 +26,7 @@ from db.ledger import Ledger, LedgerUnavailable
 from db.lookups import FoundRecord, Lookups, RecordNotFound
 from db.records import Appended, Record, new_id
 
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
 
 
 @dataclass(frozen=True)
