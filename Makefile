@@ -7,7 +7,7 @@ DEV := $(VENV)/.dev
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --require-hashes
 
 .DEFAULT_GOAL := help
-.PHONY: help run setup test check advisories soak mutants bench bench-all train pins
+.PHONY: help run setup test check advisories soak mutants bench bench-peers bench-all train pins
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -37,14 +37,20 @@ mutants: $(DEV)  ## break copies of the code, one promise at a time; the tests m
 	$(BIN)/python -m tests.mutants
 
 bench: $(DEV)  ## measure speed in about 5 minutes (needs wrk), results in bench/RESULTS.md
-	$(BIN)/python -m bench.append --rounds 3
-	$(BIN)/python -m bench.proofs --records 200000
+	$(BIN)/python -m bench.append --rounds 3 --seconds 3
+	$(BIN)/python -m bench.rates --seconds 5
+	$(BIN)/python -m bench.growth --records 100000
+	$(BIN)/python -m bench.proofs --records 100000
 
-bench-all: $(DEV)  ## measure everything, for an hour: long ledgers, other servers beside ours
-	$(BIN)/python -m bench.append --rounds 9 --seconds 10
-	$(BIN)/python -m bench.proofs --records 10000000
+bench-peers: $(DEV)  ## other servers beside ours, in a quarter of an hour (installs them once, from the package index)
+	$(BIN)/python -m bench.peers --install
 	$(BIN)/python -m bench.peers
-	$(BIN)/python -m bench.drift --seeds 200
+
+bench-all: $(DEV) bench-peers  ## measure everything, for an hour and more: long ledgers, other servers beside ours
+	$(BIN)/python -m bench.append --rounds 9 --seconds 10
+	$(BIN)/python -m bench.rates --seconds 30
+	$(BIN)/python -m bench.proofs --records 10000000
+	$(BIN)/python -m bench.growth --records 10000000
 
 train: $(RUN)  ## train the five examples anew (ONRECORD_DATASETS names a folder of CSV files, else OpenML)
 	$(BIN)/python -m models.train all

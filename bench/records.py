@@ -24,28 +24,29 @@ _HEAD = select(head.c.size, head.c.latest_us).where(head.c.id == 1).with_for_upd
 _ADVANCE = update(head).where(head.c.id == 1).values(size=bindparam("new"), latest_us=bindparam("latest"))
 
 
-def record(number: int) -> Record:
-    """Make the record of one request with one row; scores and clients are spread like a real day's."""
+def record(number: int, client: str = "bench", version: str = "1", reference: str | None = None) -> Record:
+    """Make the record of one request with one row; scores are spread, and columns say what the bytes say."""
     at_us = START_US + number * 250
     record_id = new_id(at_us)
     score = number * 7919 % 100_003 / 100_003
     label = ">50K" if score > 0.5 else "<=50K"
-    answer = {"id": f"{record_id}.0", "label": label, "probability": score, "warnings": []}
-    content = {"record": str(record_id), "model": "income", "version": "1", "predictions": [answer]}
+    named = {} if reference is None else {"reference": reference}
+    answer = {"id": f"{record_id}.0", **named, "label": label, "probability": score, "warnings": []}
+    content = {"record": str(record_id), "model": "income", "version": version, "predictions": [answer]}
     return Record(
         id=record_id,
         kind=Kind.PREDICTION,
         observed_at_us=at_us,
-        client_id="bench",
+        client_id=client,
         model="income",
-        version="1",
+        version=version,
         digest=bytes(32),
         status=201,
-        input=orjson.dumps({"instances": [INSTANCE]}),
+        input=orjson.dumps({"instances": [{**INSTANCE, **named}]}),
         output=orjson.dumps(content),
-        actor=b'{"jti":"0192f0c1-0000-7000-8000-000000000000","client_id":"bench"}',
-        meta=orjson.dumps({"model": "income", "version": "1", **_MADE_BY, "received_at_us": at_us}),
-        rows=(PredictionRow(position=0, label=label, score=score),),
+        actor=orjson.dumps({"jti": "0192f0c1-0000-7000-8000-000000000000", "client_id": client}),
+        meta=orjson.dumps({"model": "income", "version": version, **_MADE_BY, "received_at_us": at_us}),
+        rows=(PredictionRow(position=0, reference=reference, label=label, score=score),),
     )
 
 

@@ -57,6 +57,8 @@ def _row(cells: Sequence[object]) -> str:
 
 def _cell(value: object) -> str:
     """Write a number with as many digits as it deserves."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if not isinstance(value, float):
         return f"{value:,}" if isinstance(value, int) else " ".join(str(value).split())
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"

@@ -38,13 +38,16 @@ def unwind_when_ended() -> None:
 
 @contextlib.contextmanager
 def serving(
-    folder: Path, mode: str, database_url: str | None = None, rows: Sequence[Row] | None = None
+    folder: Path,
+    mode: str,
+    database_url: str | None = None,
+    rows: Sequence[Row] | None = None,
+    **settings: str,
 ) -> Iterator[Serving]:
     """Set up and run one deployment: doors and engine apart, so that every mode has the same processes."""
     folder.mkdir(parents=True)
-    service = Service(
-        folder, database_url, ONRECORD_TOKEN_LIFETIME_S="3600", ONRECORD_LOG_LEVEL="warning"
-    ).set_up()
+    fixed = {"ONRECORD_TOKEN_LIFETIME_S": "3600", "ONRECORD_LOG_LEVEL": "warning"}
+    service = Service(folder, database_url, **fixed, **settings).set_up()
     engine = ["-m", "api", "engine"] if mode == "sealed" else ["-m", "bench.engine", mode]
     start = time.perf_counter()
     with _running(service, engine) as first, _running(service, ["-m", "api", "doors"]) as second:

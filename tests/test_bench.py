@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import shutil
 from pathlib import Path
 
 import pytest
 
-from bench import append, load, proofs, results, rounds
+from bench import append, growth, load, proofs, rates, results, rounds
 from bench.peers import __main__ as peers
 from bench.peers import servers
 from bench.results import Report
@@ -39,6 +40,39 @@ def test_proofs_out_of_a_filled_ledger_hold(written: Path) -> None:
     assert "sqlite | header" in written.read_text()
 
 
+def test_a_ledger_is_searched_and_verified_as_it_grows(written: Path) -> None:
+    """Every search is in the table, and verification finds nothing in a ledger that the real pen has grown."""
+    growth.main(["--records", "1000", "--searches", "2", "--databases", "sqlite"])
+
+    shown = written.read_text()
+    assert [name for name in growth.SEARCHES if f"| {name} | " not in shown] == []
+    assert [line.split(" | ")[-1] for line in shown.splitlines() if line.startswith("| 1 | 2,300")] == ["0 |"]
+    assert growth.sizes(10**7) == [10_000, 100_000, 1_000_000, 10_000_000]
+
+
+def test_requests_at_a_rate_are_all_sent_and_counted(tmp_path: Path) -> None:
+    """Each request that was due is sent once, whoever is slow, and what is no 201 is counted."""
+    asked = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while head := await reader.readuntil(b"\r\n\r\n"):
+            asked.append(await reader.readexactly(int(head.partition(b"Content-Length: ")[2])))
+            writer.write(
+                b"HTTP/1.1 %d X\r\nContent-Length: 2\r\n\r\n{}" % (500 if asked[-1] == b"bad" else 201)
+            )
+
+    async def measure() -> rates.Seen:
+        server = await asyncio.start_server(answer, "127.0.0.1", 0)
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/predict"
+        target = load.Target(url=url, bodies=load.bodies(tmp_path / "bodies", [b"good", b"bad"]), headers={})
+        return await rates.at_rate(target, 1000, 0.2)
+
+    seen = asyncio.run(measure())
+
+    assert (len(asked), asked.count(b"bad")) == (200, 100)
+    assert (len(seen.taken_s), seen.wrong) == (200, 100)
+
+
 @pytest.mark.skipif(shutil.which("wrk") is None, reason="load needs wrk, which only benchmarks need")
 def test_the_whole_service_is_measured_in_every_mode(written: Path) -> None:
     """Sealed, unsealed and keeping nothing all answer, and no answer is wrong."""
@@ -63,7 +97,7 @@ def test_a_peer_that_cannot_be_installed_is_in_the_table(
 
     monkeypatch.setattr(servers.Peer, "install", refuse)
 
-    peers.main(["--rounds", "1", "--seconds", "1", "--only", "OnRecord, SQLite", "LitServe"])
+    peers.main(["--rounds", "1", "--seconds", "1", "--only", "SQLite, twin off", "LitServe"])
 
     shown = written.read_text()
     assert "| LitServe, batches of 64 | no such package |" in shown

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 import socket
 import threading
@@ -18,10 +19,17 @@ KEEP_ALIVE_S = (
     30  # longer than uvicorn's 5: proxies reuse connections, and a fresh one costs more than an open one
 )
 
+NEW_OBJECTS = 50_000  # between two looks for cycles; 700 unless told, which is a few requests
+
 
 def run(settings: Settings, descriptors: Sequence[int], lifeline: int | None) -> None:
     """Serve until SIGTERM or until the lifeline's other end is gone; then finish what was taken and return."""
     app = create_door(settings)
+    # What stays for as long as the door lives is looked through no more, and what a request leaves behind less often:
+    # a tenth of a door's processor time.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(NEW_OBJECTS)
     sockets = [socket.socket(fileno=descriptor) for descriptor in descriptors]
     if lifeline is not None:
         threading.Thread(target=stop_oneself_when_gone, args=(lifeline,), daemon=True).start()

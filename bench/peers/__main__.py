@@ -1,8 +1,8 @@
 """`python -m bench.peers`: OnRecord beside other servers, in one run, each round in turn.
 
-Every peer gets a virtualenv of its own under bench/.cache, made from the package index once; who cannot be installed or
-started is a row of a table that says so. OnRecord checks tokens and contract, signs, and commits every request; of
-the others only one commits anything.
+Every peer gets a virtualenv of its own under ~/.cache/onrecord-bench, made from the package index once; who cannot be
+installed or started is a row of a table that says so. OnRecord checks tokens and contract, signs, and commits every
+request; of the others only one commits anything. All defaults take a quarter of an hour, `--install` only installs.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import httpx
 
 from bench import load, rounds, services
 from bench.load import Target
-from bench.peers import servers
+from bench.peers import servers, targets
 from bench.peers.apps import income
 from bench.peers.servers import NotInstalled, Peer
 from bench.results import Report
@@ -32,6 +32,13 @@ from tests.postgres import Postgres
 from tests.service import free_port
 
 _READY_S = 120.0
+OURS = (
+    ("OnRecord, SQLite", "sealed", "on"),
+    ("OnRecord, SQLite, twin off", "sealed", "off"),
+    ("OnRecord, PostgreSQL", "sealed", "on"),
+    ("OnRecord, nothing on record", "off", "on"),
+    ("OnRecord, nothing on record, twin off", "off", "off"),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,10 +60,16 @@ class NotStarted(Exception):
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=5)
+    parser.add_argument("--rounds", type=int, default=3, help="of each server at each number of connections")
+    parser.add_argument("--seconds", type=float, default=4, help="of load per round")
     parser.add_argument("--only", nargs="+", help="words in the names of those to compare")
+    parser.add_argument(
+        "--install", action="store_true", help="make the environments of the peers, and leave"
+    )
     chosen = parser.parse_args(arguments)
+    if chosen.install:
+        _install(chosen.only)
+        return
     load.need_wrk()
     report = Report("OnRecord and its peers")
     missing: list[list[object]] = []
@@ -64,15 +77,24 @@ def main(arguments: Sequence[str] | None = None) -> None:
         running = list(_ours(stack, Path(name), chosen.only)) + list(
             _theirs(stack, Path(name), chosen.only, missing)
         )
-        for connections in (1, 64):
-            _compare(report, running, connections, chosen)
-        _large(report, running, chosen)
+        alone, crowded = (_compare(report, running, connections, chosen) for connections in (1, 64))
+        large = _large(report, running, chosen)
         rows = [[each.name, each.ready_s, each.idle_mb, _memory(each)] for each in running]
         columns = ["server", "start to first right answer, s", "idle, MB", "after the load, MB by process"]
         report.table("start and memory (proportional set sizes)", columns, rows)
+        targets.judge(report, alone, crowded, large, {each.name: each for each in running})
     if missing:
         report.table("not measured", ["server", "reason"], missing)
     report.write()
+
+
+def _install(only: Sequence[str] | None) -> None:
+    for peer in servers.peers():
+        if _is_wanted(peer.name, only):
+            try:
+                print(f"{peer.name}: {peer.install()}", flush=True)
+            except NotInstalled as reason:
+                print(f"{peer.name}: {reason}", flush=True)
 
 
 def _is_wanted(name: str, only: Sequence[str] | None) -> bool:
@@ -80,18 +102,17 @@ def _is_wanted(name: str, only: Sequence[str] | None) -> bool:
 
 
 def _ours(stack: contextlib.ExitStack, folder: Path, only: Sequence[str] | None) -> Iterator[Running]:
-    """Start OnRecord: one door and one engine, on SQLite, on PostgreSQL, and keeping nothing."""
+    """Start OnRecord: one door and one engine, on SQLite, on PostgreSQL, and keeping nothing; twin on and off."""
     rows = servers.rows_for_all()
-    for mode, database in (("sealed", "SQLite"), ("sealed", "PostgreSQL"), ("off", "nothing on record")):
-        name = f"OnRecord, {database}"
+    for number, (name, mode, twin) in enumerate(OURS):
         if not _is_wanted(name, only):
             continue
-        url = (
-            stack.enter_context(Postgres(folder / "server")).new_database()
-            if database == "PostgreSQL"
-            else None
+        url = None
+        if "PostgreSQL" in name:
+            url = stack.enter_context(Postgres(folder / f"server{number}")).new_database()
+        serving = stack.enter_context(
+            services.serving(folder / f"ours{number}", mode, url, rows, ONRECORD_TWIN=twin)
         )
-        serving = stack.enter_context(services.serving(folder / database.split()[0], mode, url, rows))
         yield Running(
             name=name,
             target=serving.target,
@@ -175,7 +196,7 @@ _JSON = {"Content-Type": "application/json"}
 
 def _compare(
     report: Report, running: Sequence[Running], connections: int, chosen: argparse.Namespace
-) -> None:
+) -> dict[str, Figures]:
     for each in running:
         load.run(each.target, connections, 2)  # warm-up
     measures = {each.name: _loading(each, connections, chosen.seconds) for each in running}
@@ -194,6 +215,7 @@ def _compare(
     columns = ["server", "requests/s", "p50 ms", "p99 ms", "wrong answers", "CPU µs a request",
                "first : this, requests/s", "p50", "CPU"]  # fmt: skip
     report.table(f"single rows, {connections} connection{'s' * (connections > 1)}", columns, rows)
+    return found
 
 
 def _loading(each: Running, connections: int, seconds: float) -> Callable[[], Figures]:
@@ -209,7 +231,7 @@ def _loading(each: Running, connections: int, seconds: float) -> Callable[[], Fi
     return measure
 
 
-def _large(report: Report, running: Sequence[Running], chosen: argparse.Namespace) -> None:
+def _large(report: Report, running: Sequence[Running], chosen: argparse.Namespace) -> dict[str, Figures]:
     """Ask everybody for many rows in one request, beside the estimator alone."""
     with servers.PICKLE.open("rb") as file:
         model = pickle.load(file)
@@ -227,6 +249,7 @@ def _large(report: Report, running: Sequence[Running], chosen: argparse.Namespac
         for name, one in found.items()
     ]
     report.table("one request of 10,000 rows", ["server", "ms", "predict_proba : this"], rows)
+    return {name: one for name, one in found.items() if name not in failures}
 
 
 def _asking(each: Running, failures: dict[str, str]) -> Callable[[], Figures]:

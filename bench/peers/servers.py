@@ -17,7 +17,7 @@ from bench.rows import STORE, Row, instances, persons
 from tests.service import free_port
 
 APPS = Path(__file__).parent / "apps"
-CACHE = Path(__file__).parent.parent / ".cache"
+CACHE = Path.home() / ".cache" / "onrecord-bench"  # outside the repository: every checkout finds them again
 PICKLE = STORE / "model.pkl"
 _SAME = [f"{name}=={version(name)}" for name in ("scikit-learn", "numpy", "pandas", "scipy")]
 
