@@ -14,6 +14,7 @@ import orjson
 
 from api import cursors, times
 from api.calls import JSON, Answer, Call, Claims
+from api.cells import safe
 from api.keyed import keyed
 from api.line import EngineUnavailable, Line, recorded, unavailable
 from api.problems import RequestRefused
@@ -164,17 +165,7 @@ def _csv(found: Iterator[FoundPrediction]) -> Iterator[bytes]:
     header: list[dict[str, Any]] = [dict(zip(_COLUMNS, _COLUMNS, strict=True))]
     while batch := header or [_shown(each) for each in itertools.islice(found, _BATCH)]:
         text = io.StringIO()
-        csv.DictWriter(text, _COLUMNS, lineterminator="\r\n").writerows(_cells(each) for each in batch)
+        rows = ({name: safe(value) for name, value in each.items()} for each in batch)
+        csv.DictWriter(text, _COLUMNS, lineterminator="\r\n").writerows(rows)
         yield text.getvalue().encode()
         header = []
-
-
-def _cells(row: dict[str, Any]) -> dict[str, Any]:
-    """Keep a reference that starts like a formula from being one where the file is opened in a spreadsheet."""
-    return {name: _cell(value) for name, value in row.items()}
-
-
-def _cell(value: Any) -> Any:
-    if isinstance(value, bool):
-        return str(value).lower()
-    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@") else value

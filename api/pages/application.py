@@ -6,6 +6,7 @@ from flask import Flask, Response, abort, render_template, request
 from flask_wtf.csrf import CSRFProtect
 
 from api import keys
+from api.console import entrance as console
 from api.contract import Contract
 from api.pages import calling, docs, errors, locales, session
 from api.pages.access import Access
@@ -46,6 +47,7 @@ def create_pages(settings: Settings, contract: Contract, inside: Inside) -> Flas
     pages.register_blueprint(create_models(contract, access))
     pages.register_blueprint(create_answers(contract, access))
     pages.register_blueprint(signing)
+    console.install(pages, contract.models)
     _add_problems(pages)
     if settings.docs:
         pages.register_blueprint(docs.docs)

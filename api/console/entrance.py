@@ -1,0 +1,46 @@
+"""The console put together: its pages, open to who may audit."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from flask import Flask, request
+from werkzeug.exceptions import Forbidden
+
+from api.console.clients import clients_pages
+from api.console.erasing import erasing
+from api.console.events import events_pages
+from api.console.finding import create_finding
+from api.console.holds import holding
+from api.console.ledger import ledger_pages
+from api.console.opening import opening
+from api.console.tables import with_args
+from api.console.versioned import versioned
+from api.pages import session
+
+NEEDED = "audit:read"
+
+
+def install(pages: Flask, models: Collection[str]) -> None:
+    """Add the console to the pages of a door."""
+    rooms = (
+        create_finding(sorted(models)),
+        opening,
+        erasing,
+        holding,
+        ledger_pages,
+        versioned,
+        clients_pages,
+        events_pages,
+    )
+    for each in rooms:
+        pages.register_blueprint(each)
+    names = {each.name for each in rooms}
+    pages.jinja_env.globals.update(here=with_args)
+
+    @pages.before_request
+    def guard() -> None:
+        if request.method == "OPTIONS" or request.blueprint not in names:
+            return
+        if NEEDED not in session.needed().scopes:
+            raise Forbidden(f"The console is for clients with the scope {NEEDED}.")

@@ -1,0 +1,96 @@
+"""Tables of the console: said once what their columns are, shown as a page, or given as CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+from urllib.parse import urlencode
+
+from flask import Response, render_template, request
+
+from api.cells import safe
+from api.pages.calling import read
+
+Row = Mapping[str, Any]
+MOST_PAGES, PER_PAGE = 100, 100  # what one CSV holds at most is read in that many questions
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Column:
+    """One column; `link` leads from a row's cell to what it names."""
+
+    name: str
+    title: str
+    kind: Literal["text", "time", "number", "yes"] = "text"
+    link: Callable[[Row], str | None] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """Rows under their columns; `empty` says what to do where there are none."""
+
+    name: str
+    title: str
+    columns: Sequence[Column]
+    rows: Sequence[Row]
+    empty: str
+
+
+def wants_csv() -> bool:
+    """Say whether the address asks for the table as a file."""
+    return request.args.get("format") == "csv"
+
+
+def shown(template: str, table: Table, **more: Any) -> str | Response:
+    """Show a page around a table, or the table alone as CSV."""
+    return as_csv(table) if wants_csv() else render_template(template, table=table, **more)
+
+
+def as_csv(table: Table) -> Response:
+    """Write a table as a file for spreadsheets, in which no cell is taken for a formula."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\r\n")
+    writer.writerow([column.name for column in table.columns])
+    writer.writerows([safe(row.get(column.name)) for column in table.columns] for row in table.rows)
+    headers = {"Content-Disposition": f'attachment; filename="{table.name}.csv"'}
+    return Response(text.getvalue(), content_type="text/csv; charset=utf-8", headers=headers)
+
+
+def walk(path: str, member: str, query: Mapping[str, Any]) -> list[Row]:
+    """Read everything that matches, up to ten thousand rows, page by page."""
+    found: list[Row] = []
+    query = dict(query)
+    for _ in range(MOST_PAGES):
+        page = read(path, limit=PER_PAGE, **query)
+        found += page[member]
+        if "next" not in page:
+            break
+        query["cursor"] = page["next"]
+    return found
+
+
+def with_args(**changed: str | None) -> str:
+    """Name this very address with some of its conditions changed; None takes one away."""
+    kept = {name: text for name, text in request.args.items() if text and name not in changed}
+    kept |= {name: text for name, text in changed.items() if text is not None}
+    place = request.script_root + request.path
+    return f"{place}?{urlencode(kept)}" if kept else place
+
+
+def zoned(text: str) -> str:
+    """Complete what a field for date and time holds: it knows no zone, and the page says that it means UTC."""
+    if len(text) == len("2026-11-20T09:30"):
+        return f"{text}:00Z"
+    if len(text) == len("2026-11-20T09:30:00"):
+        return f"{text}Z"
+    return f"{text}T00:00:00Z" if len(text) == len("2026-11-20") else text
+
+
+def conditions(names: Iterable[str]) -> tuple[dict[str, str], dict[str, str]]:
+    """Read the conditions of an address: as they were entered, and as the API takes them."""
+    entered = {name: text for name in names if (text := request.args.get(name, "").strip())}
+    asked = {name: zoned(text) if name in ("from", "to") else text for name, text in entered.items()}
+    return entered, asked

@@ -1,0 +1,106 @@
+"""Models and their versions: how good each is, what it learnt from, and which one an alias means."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Blueprint, Response, redirect, request, url_for
+
+from api.console.tables import Column, Table, shown
+from api.pages import session
+from api.pages.calling import Question, ask, read, send
+
+versioned = Blueprint("versioned", __name__, url_prefix="/console/models")
+ALIAS = "champion"
+
+
+@versioned.get("")
+def models() -> str | Response:
+    """List the models of the contract."""
+    table = Table(
+        name="models",
+        title="Models",
+        empty="No model is described in openapi/models/ yet.",
+        rows=[_flat(each) for each in read("/v1/models")["models"]],
+        columns=[
+            Column(
+                name="model", title="Model", link=lambda row: url_for("versioned.model", model=row["model"])
+            ),
+            Column(name="title", title="Title"),
+            Column(name="kind", title="Kind"),
+            Column(name="champion", title="Champion"),
+            Column(name="metric", title="How good"),
+        ],
+    )
+    return shown("console/models.html", table)
+
+
+@versioned.get("/<model>")
+def model(model: str) -> str | Response:
+    """Show a model's versions beside each other, and let the champion be changed."""
+    about = read(f"/v1/models/{model}")
+    versions = read(f"/v1/models/{model}/versions")["versions"]
+    metrics = list(dict.fromkeys(name for each in versions for name in each.get("metrics", {})))
+    table = Table(
+        name=f"versions-{model}",
+        title="Versions, newest first",
+        empty=f"No version is registered: python -m models.train {model}, then python -m api model register.",
+        rows=[_version(each) for each in versions],
+        columns=[
+            Column(name="version", title="Version"),
+            Column(name="aliases", title="Aliases"),
+            *(Column(name=each, title=each, kind="number") for each in metrics),
+            Column(name="data", title="Learnt from"),
+            Column(name="trained_at", title="Trained (UTC)", kind="time"),
+            Column(name="registered_at", title="Registered (UTC)", kind="time"),
+            Column(name="digest", title="Artefact"),
+        ],
+    )
+    champion = next((each for each in versions if ALIAS in each["aliases"]), None)
+    features = [each for each in (champion or {}).get("features", ()) if "importance" in each]
+    return shown(
+        "console/model.html",
+        table,
+        about=about,
+        champion=champion,
+        features=sorted(features, key=lambda each: -each["importance"]),
+        largest=max((each["importance"] for each in features), default=1) or 1,
+        etag=_etag(model, ALIAS) if ALIAS in about["aliases"] else None,
+        may_change="models:write" in session.needed().scopes,
+    )
+
+
+@versioned.post("/<model>/champion")
+def promote(model: str) -> Response:
+    """Let another version answer from the next request on; refused where somebody changed it meanwhile."""
+    etag = request.form.get("etag", "")
+    condition = {"If_Match": etag} if etag else {"If_None_Match": "*"}
+    send(
+        f"/v1/models/{model}/aliases/{ALIAS}",
+        {"version": request.form.get("version", "")},
+        "PUT",
+        **condition,
+    )
+    answer = redirect(url_for("versioned.model", model=model), 303)
+    assert isinstance(answer, Response)
+    return answer
+
+
+def _etag(model: str, alias: str) -> str:
+    path = f"/v1/models/{model}/aliases/{alias}"
+    return str(ask(Question(method="GET", path=path, token=session.token())).headers["ETag"])
+
+
+def _flat(model: dict[str, Any]) -> dict[str, Any]:
+    first = next(iter(model.get("metrics", {}).items()), None)
+    return {**model, "metric": None if first is None else f"{first[0]} {first[1]:.4f}"}
+
+
+def _version(version: dict[str, Any]) -> dict[str, Any]:
+    data = version.get("data")
+    about = (
+        None
+        if data is None
+        else f"{data['name']} ({data['source']}), {data['train_rows']} of {data['rows']} rows"
+    )
+    return {**version, **version.get("metrics", {}), "aliases": ", ".join(version["aliases"]), "data": about}
