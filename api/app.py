@@ -14,6 +14,7 @@ from typing import Any
 from starlette.types import ASGIApp
 
 import db.clients
+import db.heads
 import db.holds
 import db.security_events
 import db.standing
@@ -40,6 +41,7 @@ from api.ledger import Ledger
 from api.line import Line
 from api.pages.application import create_pages
 from api.pages.calling import Inside
+from api.performance import Performance
 from api.predictions import Predictions
 from api.records import Records
 from api.replays import Replays
@@ -128,15 +130,30 @@ def _handlers(
             aliases=lambda: db.versions.aliases(reader),
             store=settings.store,
         ),
-        aliases=Aliases(
-            models=agreed.models,
-            aliases=lambda: db.versions.aliases(reader),
-            line=line,
-            root_path=settings.root_path,
-        ),
+        aliases=_aliases(settings, agreed, reader, line),
         drift=_drift(settings, agreed, reader),
+        performance=_performance(settings, agreed, reader),
         health=Health(line=line, models=tuple(agreed.models)),
         document=Document(content=document, tag=conditions.tag(document)),
+    )
+
+
+def _aliases(settings: Settings, agreed: contract.Contract, reader: Any, line: Line) -> Aliases:
+    return Aliases(
+        models=agreed.models,
+        aliases=lambda: db.versions.aliases(reader),
+        line=line,
+        root_path=settings.root_path,
+    )
+
+
+def _performance(settings: Settings, agreed: contract.Contract, reader: Any) -> Performance:
+    return Performance(
+        models=agreed.models,
+        frames=Frames(models=agreed.models, reader=reader),
+        registered=lambda: db.versions.listing(reader),
+        store=settings.store,
+        size=lambda: db.heads.read(reader).size,
     )
 
 

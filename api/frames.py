@@ -75,7 +75,7 @@ class Frames:
         within = (selection.from_us, selection.to_us)
         named = contract.features if selection.features is None else selection.features
         kinds = {name: is_numeric(contract.features[name]) for name in named}
-        made = frame(chunks, numeric=kinds, within=within)
+        made = frame(chunks, found.outcomes, numeric=kinds, within=within)
         return Found(frame=made, size=found.size, erased=found.erased)
 
 

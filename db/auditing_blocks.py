@@ -12,10 +12,10 @@ from typing import Any
 
 from sqlalchemy import Connection, text
 
-from db import auditing_erasures, auditing_reads
+from db import auditing_derived, auditing_erasures, auditing_reads
 from db.auditing_reads import Row
 from db.auditing_rows import ANSWERED
-from db.columns import MADE, Answered, of, unpack
+from db.columns import MADE, Answered, Reported, of, report, unpack
 from db.records import Kind
 
 _KIND, _STATUS, _AT, _MODEL, _VERSION, _INPUT, _OUTPUT = (
@@ -46,14 +46,18 @@ class Blocks:
         self._stop = within.stop
         self._spans = _spans(connection, within)
         self._next = next(self._spans, None)
-        self._records: list[Answered] = []
+        self._records: list[Answered | Reported] = []
 
-    def meet(self, row: tuple[Any, ...], lost: Sequence[Any]) -> None:
-        """Take in one record, in the order of the ledger, and what it has lost."""
+    def meet(self, row: tuple[Any, ...], lost: Sequence[Any], origin: Any) -> None:
+        """Take in one record, in the order of the ledger, what it has lost, and what it was made from."""
         idx = row[0]
         while self._next is not None and self._next[1] <= idx:
             self._finish()
-        if self._next is not None and self._next[0] <= idx and (given := _answered(row, lost)) is not None:
+        if (
+            self._next is not None
+            and self._next[0] <= idx
+            and (given := _shown(row, lost, origin)) is not None
+        ):
             self._records.append(given)
 
     def end(self) -> None:
@@ -81,8 +85,9 @@ def wrong(connection: Connection, start: int, size: int) -> Iterator[str]:
             if connection.scalars(_OVERLAPS, {"start": start, "stop": stop}).one():
                 yield f"its columns overlap with others before {stop}"
             gone = auditing_erasures.of_range(connection, start, stop)
+            made = auditing_derived.of_range(connection, start, stop)
             rows = list(auditing_reads.records(connection, start, stop))
-            given = (_answered(row, gone.get(row[0], ())) for row in rows)
+            given = (_shown(row, gone.get(row[0], ()), made.get(row[0])) for row in rows)
             yield from _differences(stored, stop, [each for each in given if each is not None])
 
 
@@ -110,21 +115,25 @@ def _key(row: Any) -> tuple[Any, Any, Any]:
     return row.model, row.version, row.name
 
 
-def _answered(row: tuple[Any, ...], lost: Sequence[Any]) -> Answered | None:
-    is_shown = row[_KIND] == Kind.PREDICTION and row[_STATUS] == ANSWERED
-    if not is_shown or row[_OUTPUT] is None or _SHOWN & set(auditing_erasures.union(lost)):
-        return None
-    return Answered(
-        idx=row[0],
-        observed_at_us=row[_AT],
-        model=row[_MODEL],
-        version=row[_VERSION],
-        input=row[_INPUT],
-        output=row[_OUTPUT],
+def _shown(row: tuple[Any, ...], lost: Sequence[Any], origin: Any) -> Answered | Reported | None:
+    """Read what a record adds to the columns, if anything."""
+    about = {
+        "idx": row[0],
+        "observed_at_us": row[_AT],
+        "model": row[_MODEL],
+        "version": row[_VERSION],
+    }
+    gone = set(auditing_erasures.union(lost))
+    if row[_KIND] == Kind.OUTCOME and origin is not None and origin.position is not None:
+        content = None if "input" in gone else row[_INPUT]
+        return report(content, **about, of_idx=origin.of_idx, position=origin.position)
+    is_shown = row[_KIND] == Kind.PREDICTION and row[_STATUS] == ANSWERED and row[_OUTPUT] is not None
+    return (
+        Answered(**about, input=row[_INPUT], output=row[_OUTPUT]) if is_shown and not gone & _SHOWN else None
     )
 
 
-def _differences(stored: _Stored, stop: int, records: Sequence[Answered]) -> Iterator[str]:
+def _differences(stored: _Stored, stop: int, records: Sequence[Answered | Reported]) -> Iterator[str]:
     """Compare what is stored of one span with what its payloads make."""
     try:
         columns = of(records).items()

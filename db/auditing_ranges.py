@@ -73,7 +73,7 @@ def examine(connection: Connection, within: range, size: int, quick: Quick) -> E
             idx = row[0]
             mine, lost, origin = lookups.of(idx), gone.get(idx, ()), made.get(idx)
             seen.meet(row)
-            blocks.meet(row, lost)
+            blocks.meet(row, lost, origin)
             if any(each.erasure_idx >= size for each in lost):
                 seen.later.append(idx)
                 continue

@@ -1,4 +1,4 @@
-"""Blocks: what was predicted, kept once more by columns, so that a million predictions are read in a moment.
+"""Blocks: what was predicted and what happened, kept once more by columns, so that a million rows are read in a moment.
 
 Derived data only. For each span of the ledger (db/spans.py) that is full there is a row of `block` for every column of
 every (model, version), and one without a name that says: this span is made. They are made in the background and never
@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Engine, and_, delete, exists, func, insert, s
 
 from db import heads
 from db import spans as cutting
-from db.columns import MADE, Answered
+from db.columns import MADE, Answered, Reported
 from db.engine import moment
 from db.spans import RECORDS
 from db.tables import block, erased, head
@@ -29,7 +29,7 @@ class Unmade:
     """A full span without blocks, and what they are to be made of; `lost` says how often something was erased of it."""
 
     span: range
-    records: Sequence[Answered]
+    records: Sequence[Answered | Reported]
     lost: int
 
 
@@ -74,7 +74,8 @@ def unmade(engine: Engine) -> Unmade | None:
         span = _first(connection)
         if span is None:
             return None
-        records = list(cutting.answered(connection, span))
+        records: list[Answered | Reported] = list(cutting.answered(connection, span))
+        records += cutting.reported(connection, span)
         return Unmade(span=span, records=records, lost=_lost(connection, span))
 
 

@@ -27,6 +27,8 @@ from db.auditing_rows import score
 
 PLAIN, ZIPPED = b"p", b"z"
 FEATURE, PROBABILITY = "feature:", "probability:"
+# Of reports: their places, what they are about, what they say, and when that was seen.
+OUTCOME = tuple(f"outcome:{name}" for name in ("idx", "of", "position", "value", "number", "at"))
 MADE = ("", "", "")  # model, version and name of what says that the columns of a span are made
 _WORTH = 0.9  # what compression must save, or reading would pay for nothing
 _WHOLE = (("B", 2**8), ("H", 2**16), ("I", 2**32), ("Q", 2**64))
@@ -45,6 +47,19 @@ class Answered:
     version: str
     input: bytes
     output: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reported:
+    """What really happened to a prediction, as one record says; `value` is None where that was erased."""
+
+    idx: int
+    observed_at_us: int
+    model: str
+    version: str
+    of_idx: int
+    position: int
+    value: str | float | None
 
 
 @dataclass(slots=True)
@@ -83,14 +98,47 @@ class _Rows:
         return found
 
 
-def of(records: Iterable[Answered]) -> dict[tuple[str, str], dict[str, bytes]]:
+def of(records: Iterable[Answered | Reported]) -> dict[tuple[str, str], dict[str, bytes]]:
     """Make the columns of these records, not packed yet, for each (model, version) among them."""
-    found: dict[tuple[str, str], _Rows] = {}
+    answered: dict[tuple[str, str], _Rows] = {}
+    reported: dict[tuple[str, str], list[Reported]] = {}
     for each in records:
-        found.setdefault((each.model, each.version), _Rows()).add(each)
-    return {
-        key: {name: body(values) for name, values in rows.columns().items()} for key, rows in found.items()
-    }
+        key = (each.model, each.version)
+        if isinstance(each, Answered):
+            answered.setdefault(key, _Rows()).add(each)
+        else:
+            reported.setdefault(key, []).append(each)
+    found: dict[tuple[str, str], dict[str, bytes]] = {}
+    for key, rows in answered.items():
+        found[key] = {name: body(values) for name, values in rows.columns().items()}
+    for key, reports in reported.items():
+        found.setdefault(key, {}).update({name: body(values) for name, values in _reports(reports).items()})
+    return found
+
+
+def report(content: bytes | None, **about: Any) -> Reported:
+    """Make a report of the exact bytes of its record; where they were erased, it says only what it is about."""
+    if not content:
+        return Reported(**about, value=None)
+    said = orjson.loads(content)["args"]
+    value = said["value"]
+    at_us = said.get("observed_at_us", about["observed_at_us"])
+    return Reported(
+        **{**about, "observed_at_us": at_us}, value=value if isinstance(value, str) else float(value)
+    )
+
+
+def _reports(reports: Sequence[Reported]) -> dict[str, Sequence[Any]]:
+    values = [each.value for each in reports]
+    columns: tuple[Sequence[Any], ...] = (
+        [each.idx for each in reports],
+        [each.of_idx for each in reports],
+        [each.position for each in reports],
+        [each if isinstance(each, str) else None for each in values],
+        [each if isinstance(each, float) else None for each in values],
+        [each.observed_at_us for each in reports],
+    )
+    return dict(zip(OUTCOME, columns, strict=True))
 
 
 def body(values: Sequence[Any]) -> bytes:

@@ -14,18 +14,15 @@ from typing import Any
 
 import orjson
 
-from db.columns import Answered, of, pack
+from db.columns import Answered, Reported, of, pack
 
 NICENESS = 19
 _Key = tuple[str, str, str]
 
 
-def asked(records: Iterable[Answered]) -> bytes:
+def asked(records: Iterable[Answered | Reported]) -> bytes:
     """Write down what is to be packed."""
-    return _framed(
-        ([each.idx, each.observed_at_us, each.model, each.version], (each.input, each.output))
-        for each in records
-    )
+    return _framed(map(_written, records))
 
 
 def said(answer: bytes) -> dict[_Key, bytes]:
@@ -35,15 +32,26 @@ def said(answer: bytes) -> dict[_Key, bytes]:
 
 def packed(question: bytes) -> bytes:
     """Answer what `asked` has written."""
-    records = (
-        Answered(idx=idx, observed_at_us=at_us, model=model, version=version, input=given, output=gone)
-        for (idx, at_us, model, version), (given, gone) in _frames(question)
-    )
+    records = (_read(about, contents) for about, contents in _frames(question))
     return _framed(
         ([*key, name], (pack(content),))
         for key, columns in of(records).items()
         for name, content in columns.items()
     )
+
+
+def _written(record: Answered | Reported) -> tuple[Sequence[object], Sequence[bytes]]:
+    about = [record.idx, record.observed_at_us, record.model, record.version]
+    if isinstance(record, Answered):
+        return about, (record.input, record.output)
+    return [*about, record.of_idx, record.position, record.value], ()
+
+
+def _read(about: Sequence[Any], contents: Sequence[bytes]) -> Answered | Reported:
+    of, more = dict(zip(("idx", "observed_at_us", "model", "version"), about, strict=False)), about[4:]
+    if contents:
+        return Answered(**of, input=contents[0], output=contents[1])
+    return Reported(**of, of_idx=more[0], position=more[1], value=more[2])
 
 
 def _framed(items: Iterable[tuple[Sequence[object], Sequence[bytes]]]) -> bytes:

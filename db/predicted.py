@@ -14,6 +14,7 @@ from itertools import groupby
 from sqlalchemy import Connection, Engine, func, select
 
 from db import blocks, columns, spans, walks
+from db.columns import OUTCOME
 from db.engine import moment
 from db.lookups import Filter
 from db.spans import SHOWN
@@ -44,11 +45,13 @@ class Chunk:
 class Read:
     """What was found in one moment: `size` records there were, `erased` predictions are gone from among those wanted.
 
-    Chunks may hold predictions from beside the wanted times; the column `at` tells.
+    `outcomes` are the columns of reports about them, and maybe of others. Chunks may hold predictions from beside the
+    wanted times; the column `at` tells.
     """
 
     size: int
     chunks: list[Chunk] = field(default_factory=list)
+    outcomes: list[dict[str, bytes]] = field(default_factory=list)
     erased: int = 0
 
 
@@ -61,13 +64,21 @@ def read(engine: Engine, wanted: Wanted) -> Read:
     with moment(engine) as connection:
         size = connection.scalars(select(head.c.size)).one()
         within = _within(connection, wanted, size)
-        made = blocks.spans(connection, within)
-        chunks = list(_from_blocks(connection, wanted, made)) if made else []
-        for hole in _holes(within, made):
+        outcomes = range(
+            within.start, size if len(within) else within.start
+        )  # they stand behind what they are about
+        made = blocks.spans(connection, outcomes)
+        found = list(_from_blocks(connection, wanted, within, made)) if made else []
+        for hole in _holes(outcomes, made):
             for span in spans.cut(connection, hole):
-                chunks += _from_payloads(connection, wanted, span)
-        chunks.sort(key=lambda each: (each.start, each.version))
-        return Read(size=size, chunks=chunks, erased=_count_erased(connection, wanted))
+                found += _from_payloads(connection, wanted, within, span)
+        found.sort(key=lambda each: (each.start, each.version))
+        return Read(
+            size=size,
+            chunks=[each for each in found if "idx" in each.columns],
+            outcomes=[each.columns for each in found if OUTCOME[0] in each.columns],
+            erased=_count_erased(connection, wanted),
+        )
 
 
 def _within(connection: Connection, wanted: Wanted, size: int) -> range:
@@ -88,19 +99,30 @@ def _holes(within: range, made: Sequence[range]) -> Iterator[range]:
         yield range(at, within.stop)
 
 
-def _from_blocks(connection: Connection, wanted: Wanted, made: Sequence[range]) -> Iterator[Chunk]:
-    found = blocks.stored(connection, wanted.model, wanted.version, wanted.names, made)
-    for (start, version), rows in groupby(found, lambda row: (row.start, row.version)):
-        unpacked = {row.name: columns.unpack(row.content) for row in rows}
-        yield Chunk(start=start, version=version, columns=unpacked)
+def _from_blocks(
+    connection: Connection, wanted: Wanted, within: range, made: Sequence[range]
+) -> Iterator[Chunk]:
+    of = (wanted.model, wanted.version)
+    asked: list[tuple[tuple[str, ...] | None, Sequence[range]]] = [(OUTCOME, made)]
+    if shown := [span for span in made if span.start < within.stop]:
+        asked.append((wanted.names, shown))
+    for names, of_spans in asked:
+        rows = blocks.stored(connection, *of, names, of_spans)
+        for (start, version), found in groupby(rows, lambda row: (row.start, row.version)):
+            unpacked = {row.name: columns.unpack(row.content) for row in found}
+            yield Chunk(start=start, version=version, columns=unpacked)
 
 
-def _from_payloads(connection: Connection, wanted: Wanted, span: range) -> Iterator[Chunk]:
+def _from_payloads(connection: Connection, wanted: Wanted, within: range, span: range) -> Iterator[Chunk]:
     conditions = [record.c.model == wanted.model]
     if wanted.version is not None:
         conditions.append(record.c.version == wanted.version)
-    for (_, version), found in columns.of(spans.answered(connection, span, conditions)).items():
-        kept = {name: each for name, each in found.items() if wanted.names is None or name in wanted.names}
+    of: list[columns.Answered | columns.Reported] = list(spans.reported(connection, span, conditions))
+    if span.start < within.stop:
+        of += spans.answered(connection, span, conditions)
+    for (_, version), found in columns.of(of).items():
+        names = None if wanted.names is None else {*wanted.names, *OUTCOME}
+        kept = {name: each for name, each in found.items() if names is None or name in names}
         yield Chunk(start=span.start, version=version, columns=kept)
 
 

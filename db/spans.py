@@ -12,9 +12,9 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, exists, select
 
 from db.auditing_rows import ANSWERED
-from db.columns import Answered
+from db.columns import Answered, Reported, report
 from db.records import Kind, mask
-from db.tables import erased, payload, prediction, record
+from db.tables import derived, erased, payload, prediction, record
 
 # 4,096 is what an audit looks at in one go (db/auditing_pool.py); 8,192 rows are read in a tenth of a second.
 RECORDS, ROWS = 2**12, 2**13
@@ -51,6 +51,22 @@ def answered(connection: Connection, span: range, conditions: Sequence[Any] = ()
     )
     for row in connection.execute(query):
         yield Answered(**row._mapping)
+
+
+def reported(connection: Connection, span: range, conditions: Sequence[Any] = ()) -> Iterator[Reported]:
+    """Yield what records of a span say of what happened; of one that was erased, only whose it was."""
+    c, of = record.c, derived.c
+    query = (
+        select(c.idx, c.observed_at_us, c.model, c.version, of.of_idx, of.position, payload.c.input)
+        .join(derived, of.idx == c.idx)
+        .outerjoin(payload, payload.c.record_id == c.id)
+        .where(c.idx >= span.start, c.idx < span.stop, c.kind == Kind.OUTCOME, of.position.is_not(None))
+        .where(*conditions)
+        .order_by(c.idx)
+    )
+    for row in connection.execute(query):
+        about = dict(row._mapping)
+        yield report(about.pop("input"), **about)
 
 
 def is_gone(idx: ColumnElement[int]) -> ColumnElement[bool]:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 Doubles = NDArray[np.float64]
 Whole = NDArray[np.int64]
-FEATURE, PROBABILITY = "feature:", "probability:"
+FEATURE, PROBABILITY, OUTCOME = "feature:", "probability:", "outcome:"
 _POSITION_BITS = 20  # a request has at most a million instances
 _WHOLE = {b"B": "<u1", b"H": "<u2", b"I": "<u4", b"Q": "<u8"}
 
@@ -91,9 +91,8 @@ def frame(
     Times are microseconds, both included.
 
     `numeric` names features that the frame has in any case, and says which are numbers; decimal text then counts as
-    one. A feature it does not name is a number where all its values are. Outcomes are chunks of columns `prediction`,
-    `position`, `outcome` (places in the ledger), `value`, `number`, `observed`; of several for one row the last in the
-    ledger counts.
+    one. A feature it does not name is a number where all its values are. Outcomes are chunks of columns `outcome:…`;
+    of several for one row the last in the ledger counts, also where it was erased.
     """
     chunks, kinds = list(chunks), numeric or {}
     sizes = [_length(chunk) for chunk in chunks]
@@ -166,21 +165,24 @@ def _joined(found: Frame, outcomes: Sequence[Mapping[str, bytes]]) -> Frame:
     """Give each row the last of its outcomes."""
     if not outcomes or not len(found):
         return found
-    sizes = [len(_decode(each["prediction"])[0]) for each in outcomes]
+    sizes = [len(_decode(each[OUTCOME + "idx"])[0]) for each in outcomes]
     read = _Reader(outcomes, sizes)
-    keys = _key(read.whole("prediction"), read.whole("position"))
-    order = np.lexsort((read.whole("outcome"), keys))
-    last = order[np.append(keys[order][1:] != keys[order][:-1], True)] if len(order) else order
+    keys = _key(read.whole(OUTCOME + "of"), read.whole(OUTCOME + "position"))
+    order = np.lexsort((read.whole(OUTCOME + "idx"), keys))
+    last = order[np.append(keys[order][1:] != keys[order][:-1], True)]
     mine = _key(found.idx, found.position)
     place = np.minimum(np.searchsorted(keys[last], mine), len(last) - 1)
     at = last[place]
     known = keys[at] == mine
-    value, missing = read.category("value"), _nothing(len(found))
+    value, number = read.category(OUTCOME + "value"), read.numbers(OUTCOME + "number")[at]
+    codes = np.where(known, value.codes[at], np.int32(-1))
+    number = np.where(known, number, np.nan)
+    is_told = (codes >= 0) | ~np.isnan(number)
     return replace(
         found,
-        outcome=Category(np.where(known, value.codes[at], missing["outcome"].codes), value.names),
-        outcome_number=np.where(known, read.numbers("number")[at], missing["outcome_number"]),
-        outcome_at_us=np.where(known, read.whole("observed")[at], missing["outcome_at_us"]),
+        outcome=Category(codes, value.names),
+        outcome_number=number,
+        outcome_at_us=np.where(is_told, read.whole(OUTCOME + "at")[at], -1),
     )
 
 

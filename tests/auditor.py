@@ -69,7 +69,15 @@ def audit(url: str, seen: Mapping[str, bytes] | None = None) -> list[Finding]:
                 select("SELECT * FROM note ORDER BY size"),
             ),
             *tiles(leaves, select("SELECT * FROM tile ORDER BY level, idx")),
-            *_readable(blocks(select("SELECT * FROM block"), records, payloads, erasures.of)),
+            *_readable(
+                blocks(
+                    select("SELECT * FROM block"),
+                    records,
+                    payloads,
+                    erasures.of,
+                    select("SELECT * FROM derived"),
+                )
+            ),
         ]
 
 

@@ -17,7 +17,11 @@ _NO_VALUE = {"id", "reference", "label", "probability", "probabilities", "warnin
 
 
 def blocks(
-    rows: Sequence[Row], records: Sequence[Row], payloads: Mapping[UUID, Row], gone: Callable[[int], set[str]]
+    rows: Sequence[Row],
+    records: Sequence[Row],
+    payloads: Mapping[UUID, Row],
+    gone: Callable[[int], set[str]],
+    made: Sequence[Row],
 ) -> Iterator[Finding]:
     """Read every stored column value by value, and compare each with what its record's payload says."""
     spans = {row["start"]: row["stop"] for row in rows if row["model"] == row["name"] == ""}
@@ -31,15 +35,32 @@ def blocks(
     }
     if {start for start, *_ in stored} - set(spans):
         yield Finding("block", "belongs to no span")
-    expected: dict[tuple[int, str, str, str], list[Any]] = {}
-    for row in records:
-        start = max((each for each in spans if each <= row["idx"] < spans[each]), default=None)
-        is_shown = (row["kind"], row["status"]) == (1, 201) and not {"input", "output"} & gone(row["idx"])
-        if start is not None and is_shown:
-            _add(expected, start, row, payloads[uuid(row["id"])])
+    expected = _expected(spans, records, payloads, gone, made)
     for key in sorted(expected.keys() | stored.keys()):
         if not _same(expected.get(key), stored.get(key)):
             yield Finding(f"block {key[0]}", f"{key[1:]} is not what the payloads say")
+
+
+def _expected(
+    spans: Mapping[int, int],
+    records: Sequence[Row],
+    payloads: Mapping[UUID, Row],
+    gone: Callable[[int], set[str]],
+    made: Sequence[Row],
+) -> dict[tuple[int, str, str, str], list[Any]]:
+    expected: dict[tuple[int, str, str, str], list[Any]] = {}
+    origins = {row["idx"]: row for row in made if row["position"] is not None}
+    for row in records:
+        start = max((each for each in spans if each <= row["idx"] < spans[each]), default=None)
+        if start is None:
+            continue
+        lost = gone(row["idx"])
+        if (row["kind"], row["status"]) == (1, 201) and not {"input", "output"} & lost:
+            _add(expected, start, row, payloads[uuid(row["id"])])
+        elif row["kind"] == 10 and row["idx"] in origins:
+            payload = {} if "input" in lost else json.loads(bytes(payloads[uuid(row["id"])]["input"]))["args"]
+            _report(expected, start, row, origins[row["idx"]], payload)
+    return expected
 
 
 def _add(expected: dict[tuple[int, str, str, str], list[Any]], start: int, row: Row, payload: Row) -> None:
@@ -57,6 +78,18 @@ def _add(expected: dict[tuple[int, str, str, str], list[Any]], start: int, row: 
         for name, value in said.items():
             column = expected.setdefault((start, row["model"], row["version"], name), [])
             column += [None] * (len(rows) - 1 - len(column)) + [value]
+
+
+def _report(
+    expected: dict[tuple[int, str, str, str], list[Any]], start: int, row: Row, origin: Row, told: Row
+) -> None:
+    value = told.get("value")
+    said = {"idx": row["idx"], "of": origin["of_idx"], "position": origin["position"]}
+    said |= {"value": value if isinstance(value, str) else None}
+    said |= {"number": None if isinstance(value, str) else value}
+    said |= {"at": told.get("observed_at_us", row["observed_at_us"])}
+    for name, each in said.items():
+        expected.setdefault((start, row["model"], row["version"], f"outcome:{name}"), []).append(each)
 
 
 def _score(answer: Mapping[str, Any]) -> float | None:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from db.columns import Answered, body, of, pack, unpack
+from db.columns import Answered, Reported, body, of, pack, unpack
 from models.columns import Category, Chunk, frame
 from tests.answering import Given, recorded
 
@@ -98,20 +98,25 @@ def test_rows_are_kept_within_their_times() -> None:
 
 
 def test_the_last_outcome_of_a_row_counts() -> None:
-    """Corrections replace what was said before, in whatever order they are read; other rows have none."""
+    """Corrections replace what was said before, in whatever order they are read; an erased one leaves nothing known."""
     chunks = [
         chunk(({}, {"label": "a", "probability": 0.5}), ({}, {"label": "b", "probability": 0.5}), idx=7)
     ]
-    said = [("a", 12, 1), ("b", 14, 1), ("a", 13, 1), ("a", 12, 9)]
-    outcomes = {
-        "prediction": [7, 7, 7, 8],
-        "position": [place for _, _, place in said[:3]] + [0],
-        "outcome": [at for _, at, _ in said],
-        "value": [value for value, _, _ in said],
-        "number": [None] * 4,
-        "observed": [100 + at for _, at, _ in said],
-    }
-    found = frame(chunks, [{name: body(values) for name, values in outcomes.items()}])
+    said = [
+        (7, 1, 12, "a"),
+        (7, 1, 14, "b"),
+        (7, 1, 13, "a"),
+        (8, 0, 11, "a"),
+        (7, 0, 15, "a"),
+        (7, 0, 16, None),
+    ]
+    reports = [
+        Reported(
+            idx=idx, observed_at_us=100 + idx, model="m", version="1", of_idx=of_idx, position=at, value=value
+        )
+        for of_idx, at, idx, value in said
+    ]
+    found = frame(chunks, [of(reports[:2])["m", "1"], of(reports[2:])["m", "1"]])
 
     assert (seen(found.outcome), found.outcome_at_us.tolist()) == ([None, "b"], [-1, 114])
     assert found.has_outcome.tolist() == [False, True]

@@ -1,0 +1,233 @@
+"""
+How good recorded predictions were: scikit-learn's metrics of what was answered and what really happened.
+
+Every metric has its scikit-learn name, or says what it is where there is none, and an interval of 95 %; METHODS says
+how each is made. Metrics of labels are computed of counted pairs, with the counts as weights: that is the same number,
+and takes no longer for a million rows than for ten. Nothing raises for data that are odd: what cannot be computed is
+None, with a reason.
+"""
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from math import sqrt
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models import probabilities
+from models.columns import Doubles, Frame, Whole
+from models.intervals import LEAST, Metric, as_said, dice, error_of, mean, none, normal, wilson
+
+QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+_FEW = f"fewer than {LEAST} outcomes"
+
+METHODS: Mapping[str, str] = {
+    "coverage": "Wilson",
+    "accuracy_score": "Wilson",
+    "precision_score": "Wilson",
+    "recall_score": "Wilson",
+    "f1_score": "Wilson, of true positives among all but true negatives, transformed",
+    "balanced_accuracy_score": "normal, of independent recalls",
+    "roc_auc_score": "Hanley and McNeil 1982",
+    "average_precision_score": "logit, Boyd et al. 2013",
+    "log_loss": "normal",
+    "brier_score_loss": "normal",
+    "mean_absolute_error": "normal",
+    "mean_absolute_percentage_error": "normal",
+    "mean_error": "normal",
+    "root_mean_squared_error": "delta, of the mean squared error",
+    "r2_score": "delta",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """What a model answers: labels in their order and, of two, the positive one; none for a number."""
+
+    labels: tuple[str, ...] = ()
+    positive: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Performance:
+    """What can be said of some predictions: `n` there are, `outcomes` of them were reported on."""
+
+    n: int
+    outcomes: int
+    coverage: Metric
+    metrics: Mapping[str, Metric]
+    by_label: Mapping[str, Mapping[str, Metric]] = field(default_factory=dict)
+    confusion: Sequence[
+        Sequence[int]
+    ] = ()  # rows: what happened, columns: what was answered; in the order of labels
+    calibration: Sequence[probabilities.Bin] = ()
+    errors: Mapping[float, float] = field(default_factory=dict)  # quantiles of answer less outcome
+
+
+def measure(frame: Frame, target: Target) -> Performance:
+    """Measure all rows of a frame that have an outcome of the target's kind."""
+    with warnings.catch_warnings():
+        warnings.simplefilter(
+            "ignore"
+        )  # of a class that was never answered, and the like: the numbers say it
+        with np.errstate(all="ignore"):
+            return _classified(frame, target) if target.labels else _estimated(frame)
+
+
+def _classified(frame: Frame, target: Target) -> Performance:
+    truth, answered = _codes(frame.outcome, target.labels), _codes(frame.label, target.labels)
+    known = (truth >= 0) & (answered >= 0)
+    count = int(known.sum())
+    counts = _pairs(truth[known], answered[known], len(target.labels))
+    found = _of_labels(counts)
+    scores: dict[str, Metric] = {}
+    bins: list[probabilities.Bin] = []
+    if target.positive is not None:
+        place = target.labels.index(target.positive)
+        scores, bins = probabilities.of_two(truth[known] == place, frame.score[known])
+    elif set(frame.probabilities) >= set(target.labels):
+        matrix = np.column_stack([frame.probabilities[label][known] for label in target.labels])
+        scores = probabilities.of_many(truth[known], matrix)
+    is_few = count < LEAST
+    return Performance(
+        n=len(frame),
+        outcomes=count,
+        coverage=wilson(count, len(frame)),
+        metrics=_hidden({**found, **scores}, count),
+        by_label={
+            label: _hidden(_of_label(counts, place), count) for place, label in enumerate(target.labels)
+        },
+        confusion=() if is_few else counts.tolist(),
+        calibration=() if is_few else bins,
+    )
+
+
+def _estimated(frame: Frame) -> Performance:
+    known = ~(np.isnan(frame.outcome_number) | np.isnan(frame.score))
+    count = int(known.sum())
+    truth, answers = frame.outcome_number[known], frame.score[known]
+    errors = (
+        dict(zip(QUANTILES, np.quantile(answers - truth, QUANTILES).tolist(), strict=True)) if count else {}
+    )
+    return Performance(
+        n=len(frame),
+        outcomes=count,
+        coverage=wilson(count, len(frame)),
+        metrics=_hidden(_of_numbers(truth, answers), count),
+        errors=errors if count >= LEAST else {},
+    )
+
+
+def _hidden(found: Mapping[str, Metric], count: int) -> dict[str, Metric]:
+    """Keep numbers of few outcomes back: they would tell of single rows."""
+    if count >= LEAST:
+        return dict(found)
+    return {name: Metric(None, None, None, count, _FEW if count else "no outcomes") for name in found}
+
+
+def _codes(column: Any, labels: Sequence[str]) -> NDArray[np.int32]:
+    """Number texts by their place among the labels; -1 for any other."""
+    places = [labels.index(name) if name in labels else -1 for name in column.names]
+    coded: NDArray[np.int32] = np.array([*places, -1], dtype=np.int32).take(column.codes)
+    return coded
+
+
+# --- labels ------------------------------------------------------------------------------------------------
+
+
+def _pairs(truth: NDArray[np.int32], answered: NDArray[np.int32], size: int) -> Whole:
+    """Count how often each label was answered where each one happened."""
+    counted = np.bincount(truth.astype(np.int64) * size + answered, minlength=size * size)
+    return counted.reshape(size, size)
+
+
+def _weighted(counts: Whole) -> tuple[Whole, Whole, Whole]:
+    truth, answered = np.nonzero(counts)
+    return truth, answered, counts[truth, answered]
+
+
+def _of_labels(counts: Whole) -> dict[str, Metric]:
+    from sklearn import metrics
+
+    truth, answered, weights = _weighted(counts)
+    count = int(counts.sum())
+    if not count:
+        return dict.fromkeys(("accuracy_score", "balanced_accuracy_score"), none(0, "no outcomes"))
+    accuracy = metrics.accuracy_score(truth, answered, sample_weight=weights)
+    balanced = metrics.balanced_accuracy_score(truth, answered, sample_weight=weights)
+    happened = counts.sum(axis=1)
+    there = happened > 0
+    recalls = np.diag(counts)[there] / happened[there]
+    error = sqrt(float((recalls * (1 - recalls) / happened[there]).sum())) / int(there.sum())
+    return {
+        "accuracy_score": as_said(accuracy, wilson(int(np.trace(counts)), count)),
+        "balanced_accuracy_score": normal(balanced, error, count, (0.0, 1.0)),
+    }
+
+
+def _of_label(counts: Whole, place: int) -> dict[str, Metric]:
+    from sklearn import metrics
+
+    truth, answered, weights = _weighted(counts)
+    hits, happened, said = (
+        int(each) for each in (counts[place, place], counts[place].sum(), counts[:, place].sum())
+    )
+    found: dict[str, Metric] = {}
+    either = happened + said - hits
+    for name, of, within, reason in (
+        ("precision_score", metrics.precision_score, said, "it was never answered"),
+        ("recall_score", metrics.recall_score, happened, "it never happened"),
+        ("f1_score", metrics.f1_score, either, "it was never answered and never happened"),
+    ):
+        if not within:
+            found[name] = none(0, reason)
+            continue
+        value = of(truth, answered, labels=[place], average=None, sample_weight=weights, zero_division=0)[0]
+        interval = wilson(hits, within)
+        found[name] = as_said(value, dice(interval) if name == "f1_score" else interval)
+    return found
+
+
+# --- numbers -----------------------------------------------------------------------------------------------
+
+
+def _of_numbers(truth: Doubles, answers: Doubles) -> dict[str, Metric]:
+    from sklearn import metrics
+
+    names = ("mean_absolute_error", "root_mean_squared_error", "mean_absolute_percentage_error", "r2_score")
+    count = len(truth)
+    if not count:
+        return dict.fromkeys((*names, "mean_error"), none(0, "no outcomes"))
+    errors = answers - truth
+    squares = errors**2
+    root = float(metrics.root_mean_squared_error(truth, answers))
+    error = error_of(squares)
+    found = {
+        "mean_absolute_error": mean(
+            float(metrics.mean_absolute_error(truth, answers)), np.abs(errors), (0.0, None)
+        ),
+        "root_mean_squared_error": normal(
+            root, None if error is None or not root else error / (2 * root), count, (0.0, None)
+        ),
+        "mean_error": mean(float(errors.mean()), errors, (None, None)),
+    }
+    if np.all(truth != 0):
+        value = float(metrics.mean_absolute_percentage_error(truth, answers))
+        found["mean_absolute_percentage_error"] = mean(value, np.abs(errors / truth), (0.0, None))
+    else:
+        found["mean_absolute_percentage_error"] = none(count, "an outcome is zero")
+    return found | {"r2_score": _r2(truth, answers, squares)}
+
+
+def _r2(truth: Doubles, answers: Doubles, squares: Doubles) -> Metric:
+    from sklearn import metrics
+
+    around = (truth - truth.mean()) ** 2
+    spread = float(around.mean())
+    if not spread:
+        return none(len(truth), "all outcomes are the same")
+    # How much each row moves the ratio of the two means.
+    moves = (squares - squares.mean() / spread * around) / spread
+    return normal(float(metrics.r2_score(truth, answers)), error_of(moves), len(truth), (None, 1.0))
