@@ -20,6 +20,8 @@ import db.security_events
 import db.standing
 import db.versions
 from api import authority, conditions, contract, direct, keys, wire
+from api.alerting import rules
+from api.alerts import Alerts
 from api.aliases import Aliases
 from api.assertions import Assertions
 from api.authority import Foreign
@@ -66,6 +68,7 @@ def create_door(settings: Settings) -> ASGIApp:
         ContractRefused, KeyRefused, StorageRefused: naming what to change; nothing is half started.
     """
     agreed = contract.read(CONTRACT, settings.max_instances)
+    rules.insist_on_hosts({name: each.alerts for name, each in agreed.models.items()}, settings.allowed_hosts)
     issuer = authority.of(settings)
     reader = open_reader(settings.database_url)
     line = Line(settings.engine_socket, wire.ANSWER_BYTES, settings.answer_deadline_s + GRACE_S)
@@ -113,12 +116,7 @@ def _handlers(
             clock_us=_now_us,
         ),
         records=Records(lookups=lookups),
-        replays=Replays(
-            line=line,
-            root_path=settings.root_path,
-            clock_us=_now_us,
-            within_s=settings.replay_deadline_s + settings.answer_deadline_s + GRACE_S,
-        ),
+        replays=_replays(settings, line),
         erasures=Erasures(changing=changing),
         holds=Holds(changing=changing, listing=lambda: db.holds.listing(reader), clock_us=_now_us),
         clients=_clients(changing, reader),
@@ -131,6 +129,7 @@ def _handlers(
             store=settings.store,
         ),
         aliases=_aliases(settings, agreed, reader, line),
+        alerts=Alerts(models=agreed.models, line=line),
         drift=_drift(settings, agreed, reader),
         performance=_performance(settings, agreed, reader),
         health=Health(line=line, models=tuple(agreed.models)),
@@ -155,6 +154,11 @@ def _performance(settings: Settings, agreed: contract.Contract, reader: Any) -> 
         store=settings.store,
         size=lambda: db.heads.read(reader).size,
     )
+
+
+def _replays(settings: Settings, line: Line) -> Replays:
+    within_s = settings.replay_deadline_s + settings.answer_deadline_s + GRACE_S
+    return Replays(line=line, root_path=settings.root_path, clock_us=_now_us, within_s=within_s)
 
 
 def _clients(changing: Changing, reader: Any) -> Clients:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from api.alerting.rules import Rule
 from models.thresholds import Thresholds
 
 _RECEIPT = {
@@ -37,6 +38,7 @@ class ModelContract:
     examples: tuple[Mapping[str, Any], ...]
     form: str = "page"  # how people are asked: on one page, or in steps
     drift: Thresholds = field(default_factory=Thresholds)
+    alerts: tuple[Rule, ...] = ()
 
 
 def add_model(document: dict[str, Any], model: ModelContract, max_instances: int) -> None:

@@ -16,6 +16,8 @@ from typing import Any
 import orjson
 import yaml
 
+from api.alerting import rules
+from api.alerting.rules import RulesRefused
 from api.composition import ANSWERED, ModelContract, add_model
 from models import thresholds
 from models.thresholds import ThresholdsRefused
@@ -71,15 +73,23 @@ def read(folder: Path, max_instances: int) -> Contract:
         ContractRefused: naming the file or the operation, and what is wrong with it.
     """
     document = _yaml(folder / "openapi.yaml")
-    models = {}
-    for path in sorted((folder / "models").glob("*.yaml")):
-        model = _model(path)
-        models[model.model] = model
+    found = models(folder)
+    for model in found.values():
         add_model(document, model, max_instances)
     check(document)
     for _, _, operation in operations(document):
         _add_shared_responses(operation)
-    return Contract(document=document, models=models)
+    return Contract(document=document, models=found)
+
+
+def models(folder: Path) -> dict[str, ModelContract]:
+    """Read what `models/*.yaml` says of each model, by its name.
+
+    Raises:
+        ContractRefused: naming the file, and what is wrong with it.
+    """
+    found = (_model(path) for path in sorted((folder / "models").glob("*.yaml")))
+    return {model.model: model for model in found}
 
 
 def operations(document: Mapping[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
@@ -164,11 +174,17 @@ def _model(path: Path) -> ModelContract:
             examples=tuple(content["examples"]),
             form=content.get("x-form", "page"),
             drift=thresholds.parse(content.get("x-drift", {})),
+            alerts=rules.parse(content.get("x-alerts", []), _columns(content)),
         )
     except KeyError as missing:
         raise ContractRefused(f"{path} lacks {missing}") from missing
-    except ThresholdsRefused as refused:
+    except (ThresholdsRefused, RulesRefused) as refused:
         raise ContractRefused(f"{path}: {refused}") from refused
+
+
+def _columns(content: Mapping[str, Any]) -> tuple[str, ...]:
+    """Name what can be looked at of a model: its features, and its output."""
+    return (*content["features"], rules.OUTPUT)
 
 
 def _add_shared_responses(operation: dict[str, Any]) -> None:

@@ -66,7 +66,7 @@ class Drift:
 
     def read(self, call: Call) -> Answer:
         """Judge one window of one version, as figures or as a plot."""
-        manifest = self._manifest(call.path["model"], call.query.get("version"))
+        manifest = self.manifest(call.path["model"], call.query.get("version"))
         span = Span.of(call.query, self.clock_us())
         earlier = span.before(call.query) if call.query.get("against") == "previous" else None
         content, found = self.judge(manifest, span, earlier)
@@ -108,7 +108,13 @@ class Drift:
         }
         return content, found
 
-    def _manifest(self, model: str, version: str | None) -> Manifest:
+    def manifest(self, model: str, version: str | None) -> Manifest:
+        """Find what a registered version claims; of the champion, where none is named.
+
+        Raises:
+            ModelUnknown: there is no such model or version.
+            RequestRefused: the manifest cannot be read.
+        """
         if model not in self.models:
             raise ModelUnknown
         if version is None:

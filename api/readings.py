@@ -102,6 +102,9 @@ HOSTS = matching(
     ),
     "host names or addresses, with or without a port, or URLs of them, with commas between them",
 )
+NAMES = matching(
+    r"([A-Za-z0-9._-]+([\s,]+[A-Za-z0-9._-]+)*)?", "nothing, or host names with commas between them"
+)
 ADDRESSES = matching(r"\*|[0-9a-fA-F.:/, ]*", "addresses or networks with commas between them, or *")
 OPTIONAL_URL = matching(r"(https?://[^\s?#]+)?", "nothing, or an http(s) URL")
 PLACE = matching(r"(https?://\S+|[^:\s]+)?", "nothing, an http(s) URL, or a path")

@@ -36,6 +36,8 @@ def refusal_of(raised: BaseException) -> Refusal | None:
 
 def _kinds() -> tuple[type[Exception], ...]:
     # Imported only when something was raised: the supervisor needs none of these rooms while all is well.
+    from api.alerting.rules import RulesRefused
+    from api.alerting.webhooks import SecretRefused
     from api.anchoring import AnchorRefused
     from api.asking import NoEngine
     from api.contract import ContractRefused
@@ -64,6 +66,8 @@ def _kinds() -> tuple[type[Exception], ...]:
         *ours,
         CommandRefused,
         AnchorRefused,
+        RulesRefused,
+        SecretRefused,
         ErasuresUndone,
         PublishersRefused,
         StorageRefused,

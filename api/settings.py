@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from api import readings
+from api.alerting.settings import AlertSettings
 from api.readings import Documented, setting, variable_of, whole
 from api.witnesses import WITNESSES, Witnesses
 
@@ -22,7 +23,7 @@ MIB = 1 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
+class Settings(AlertSettings):
     """What the operator decided, checked as a whole before anything starts."""
 
     var: Path = setting(

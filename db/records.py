@@ -49,10 +49,10 @@ class Kind(IntEnum):
     KEY = 9
     OUTCOME = 10
     TOKEN = 11
+    ALERT = 13
 
 
-# A named tuple and no dataclass: a request may have ten thousand of them.
-class PredictionRow(NamedTuple):
+class PredictionRow(NamedTuple):  # no dataclass: a request may have ten thousand of them
     """One instance of a prediction as lookups see it, derived from the record's own bytes.
 
     `score` is what one would sort by: the probability of the positive label (two labels), of the answered

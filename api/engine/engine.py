@@ -20,6 +20,7 @@ import structlog
 
 from api import wire
 from api.engine import changes, desk
+from api.engine.alerting import Alerting
 from api.engine.batching import Lane
 from api.engine.blocks import Blocks
 from api.engine.committing import Committer
@@ -78,6 +79,7 @@ class Engine:
             self._committer.put,
             clock,
         )
+        self._alerting = Alerting(settings, roster.reader, self._committer, clock)
         self._doors: set[asyncio.StreamWriter] = set()
         self._is_stopping = False
         self._started_at_us = clock()
@@ -97,6 +99,7 @@ class Engine:
                 tasks.create_task(self._refuse_late())
                 tasks.create_task(self._events.purge_for_ever())
                 tasks.create_task(Retaining(self._settings, self._perform, self._clock).run())
+                tasks.create_task(self._alerting.run())
                 tasks.create_task(Blocks(self._roster.reader, self._committer).run())
                 await self._lanes.start(tasks)
                 server = await asyncio.start_unix_server(self._serve, sock=listening)
@@ -222,6 +225,7 @@ class Engine:
             "models": self._lanes.models(),
             "ledger": self._committer.state(),
             "witnesses": self._witnesses.state(),
+            "alerts": self._alerting.state(),
             "waiting": len(self._desk),
             "pid": os.getpid(),
             "started_at_us": self._started_at_us,
