@@ -20,9 +20,9 @@ from models.manifest import Manifest
 if TYPE_CHECKING:
     from models import drift
     from models.columns import Frame
+    from models.metrics import Performance
     from models.shifts import Rate, Shift, Test
 
-SVG = "image/svg+xml"
 # Long enough for a pattern of weekdays to fit in, short enough to notice before a month is over.
 USUAL_US = 7 * 24 * 3600 * 1_000_000
 
@@ -72,7 +72,7 @@ class Drift:
         content, found = self.judge(manifest, span, earlier)
         if call.accept == JSON:
             return Answer(content=content)
-        return Answer(content=_plotted(found, self.models[manifest.model]), media_type=SVG)
+        return Answer(content=_plotted(found, self.models[manifest.model]), media_type=ink.MEDIA_TYPE)
 
     def judge(
         self, manifest: Manifest, span: Span, earlier: Span | None = None
@@ -129,6 +129,13 @@ class Drift:
                 detail = f"the manifest of version {version} cannot be read; restore the registered one"
                 raise RequestRefused("model-refused", detail)
         raise ModelUnknown
+
+    def performed(self, manifest: Manifest, span: Span) -> Performance:
+        """Measure how good the answers of a span turned out to be, as far as outcomes are known."""
+        from models.metrics import Target, measure
+
+        labels, positive = manifest.target.labels or (), manifest.target.positive
+        return measure(self._frame(manifest, span).frame, Target(labels=labels, positive=positive))
 
     def _frame(self, manifest: Manifest, span: Span) -> Found:
         return self.frames.read(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,10 +17,11 @@ import anyio.to_thread
 import orjson
 
 from api import times
-from api.calls import Answer, Call
+from api.calls import JSON, Answer, Call
 from api.catalog import ModelUnknown, manifest_of
 from api.composition import ModelContract
 from api.frames import Frames, Selection
+from api.plots import ink, measured
 from api.problems import RequestRefused, validation
 from db.versions import Registered
 
@@ -55,9 +56,19 @@ class Performance:
         self._waiting.add(turn)
         try:
             async with self._turns:
-                return Answer(content=await anyio.to_thread.run_sync(self._remembered, call))
+                if call.accept == JSON:
+                    return Answer(content=await anyio.to_thread.run_sync(self._remembered, call))
+                return await anyio.to_thread.run_sync(self._drawn, call)
         finally:
             self._waiting.discard(turn)
+
+    def _drawn(self, call: Call) -> Answer:
+        """Draw what is measured; progress is by day, unless told."""
+        query = dict(call.query)
+        plot, metric = query.pop("plot", measured.PROGRESS), query.pop("metric", None)
+        query |= {} if plot != measured.PROGRESS or "bucket" in query else {"bucket": "day"}
+        content = orjson.loads(self._remembered(replace(call, query=query)))
+        return Answer(content=measured.drawn(content, plot, metric), media_type=ink.MEDIA_TYPE)
 
     def _remembered(self, call: Call) -> bytes:
         versions = self._versions(call)

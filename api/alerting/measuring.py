@@ -6,6 +6,7 @@ database for reading, holds no key and loads no model.
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 from collections.abc import Mapping
@@ -17,12 +18,13 @@ import orjson
 
 import db.versions
 from api import contract
-from api.alerting.rules import ESTIMATE, OUTPUT, Rule
+from api.alerting.rules import ESTIMATE, OUTPUT, PERFORMANCE, Rule
 from api.catalog import ModelUnknown
 from api.drift import Drift, Span
 from api.frames import Frames
 from api.problems import RequestRefused
 from db.engine import open_reader
+from models.manifest import Manifest
 
 NICE = 10  # callers come first
 
@@ -43,30 +45,36 @@ def measure(drift: Drift, rules: Mapping[str, tuple[Rule, ...]], now_us: int) ->
     """Measure every rule of every model, each window of each model once."""
     found = []
     for model, of_model in rules.items():
-        judged: dict[int, dict[str, Any] | str] = {}
-        for rule in of_model:
-            if rule.window_s not in judged:
-                judged[rule.window_s] = _judged(drift, model, rule.window_s, now_us)
-            found.append(_of(model, rule, judged[rule.window_s]))
+        try:
+            manifest = drift.manifest(model, None)
+        except (ModelUnknown, RequestRefused) as refused:
+            why = f"there is no champion to be measured ({refused or type(refused).__name__})"
+            found += [Measured(model=model, rule=rule.name, why=why) for rule in of_model]
+            continue
+        window = functools.cache(functools.partial(_window, drift, manifest, now_us))
+        found += [_of(window(_is_performance(rule), rule.window_s), rule, manifest) for rule in of_model]
     return found
 
 
-def _judged(drift: Drift, model: str, window_s: int, now_us: int) -> dict[str, Any] | str:
-    try:
-        manifest = drift.manifest(model, None)
-    except (ModelUnknown, RequestRefused) as refused:
-        return f"there is no champion to be measured ({refused or type(refused).__name__})"
+def _is_performance(rule: Rule) -> bool:
+    return rule.metric.startswith(PERFORMANCE)
+
+
+def _window(drift: Drift, manifest: Manifest, now_us: int, is_performance: bool, window_s: int) -> Any:
+    """Look at one window of the champion: how good it was, or how far it has moved."""
     span = Span(from_us=now_us - window_s * 1_000_000, to_us=now_us)
-    return drift.judge(manifest, span)[0]
+    return drift.performed(manifest, span) if is_performance else drift.judge(manifest, span)[0]
 
 
-def _of(model: str, rule: Rule, judged: dict[str, Any] | str) -> Measured:
-    if isinstance(judged, str):
-        return Measured(model=model, rule=rule.name, why=judged)
-    value, why = _value(rule, judged)
-    return Measured(
-        model=model, rule=rule.name, version=judged["version"], value=value, n=judged["n"], why=why
-    )
+def _of(window: Any, rule: Rule, manifest: Manifest) -> Measured:
+    if _is_performance(rule):
+        metric = window.metrics.get(rule.metric.removeprefix(PERFORMANCE))
+        value, n = (None, 0) if metric is None else (metric.value, metric.n)
+        why = "the model has no such metric" if metric is None else metric.reason
+    else:
+        (value, why), n = _value(rule, window), window["n"]
+    said = {"model": manifest.model, "version": manifest.version}
+    return Measured(rule=rule.name, value=value, n=n, why=why, **said)
 
 
 def _value(rule: Rule, judged: dict[str, Any]) -> tuple[float | None, str | None]:

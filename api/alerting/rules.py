@@ -27,7 +27,20 @@ _ESTIMATED = (
     "brier_score_loss",
     "log_loss",
 )
-METRICS = (*OF_COLUMNS, *(ESTIMATE + name for name in _ESTIMATED))
+PERFORMANCE = "performance."
+_PERFORMED = (
+    *_ESTIMATED,
+    "mean_absolute_error",
+    "root_mean_squared_error",
+    "mean_absolute_percentage_error",
+    "mean_error",
+    "r2_score",
+)
+METRICS = (
+    *OF_COLUMNS,
+    *(ESTIMATE + name for name in _ESTIMATED),
+    *(PERFORMANCE + name for name in _PERFORMED),
+)
 _UNITS_S = {"h": 3600, "d": 86_400}
 
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 ACCENT = "#d9480f"  # 4.3:1 on white, 4.9:1 on black: WCAG 2.2, 1.4.11 asks for 3:1
 FAINT = "0.6"
 WIDTH = 640
+MEDIA_TYPE = "image/svg+xml"
 # Characters that XML 1.0 cannot hold, escaped or not.
 _ILLEGAL = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _ALONE = "<style>svg{color-scheme:light dark;color:CanvasText;background:Canvas}</style>"
