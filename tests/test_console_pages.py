@@ -178,6 +178,7 @@ def test_every_page_is_for_everybody(browser: Browser, service: Service) -> None
         "hold": f"/console/holds/ask?prediction={name}",
         **{each: f"/console/{each}" for each in ("holds", "ledger", "models", "clients", "clients/new", "events")},
         "model": "/console/models/income",
+        "drift": "/console/models/housing/drift",
     }  # fmt: skip
     ARTEFACTS.mkdir(parents=True, exist_ok=True)
     context = browser.new_context(viewport=DESKTOP, base_url=service.url)

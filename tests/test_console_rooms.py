@@ -21,7 +21,17 @@ from tests.pages import Person, hidden
 from tests.service import Caller, Service
 
 pytestmark = pytest.mark.parametrize("service", ["sqlite"], indirect=True)
-ROOMS = ("", "/ledger", "/models", "/models/income", "/clients", "/clients/new", "/holds", "/events")
+ROOMS = (
+    "",
+    "/ledger",
+    "/models",
+    "/models/income",
+    "/models/income/drift",
+    "/clients",
+    "/clients/new",
+    "/holds",
+    "/events",
+)
 
 
 @pytest.fixture
@@ -80,7 +90,9 @@ def test_pages_follow_one_another_and_the_table_is_exported_whole(person: Person
     assert {each[3] for each in exported[1:]} == {f"'{reference}"}
 
 
-@pytest.mark.parametrize("room", ["/models", "/models/income", "/clients", "/holds", "/events"])
+@pytest.mark.parametrize(
+    "room", ["/models", "/models/income", "/models/iris/drift", "/clients", "/holds", "/events"]
+)
 def test_every_table_is_a_file_too(person: Person, room: str) -> None:
     """Whatever a table shows, its CSV has the same rows."""
     page, exported = person.look(f"/console{room}"), rows(person.look(f"/console{room}?format=csv"))
@@ -106,6 +118,21 @@ def test_a_checkpoint_that_was_kept_is_held_against_the_ledger(person: Person, d
     assert "records are missing" in said(name, str(int(size) + 10**6), root)
     assert "another ledger" in said("elsewhere.example/1", size, root)
     assert "no checkpoint" in said("hello")
+
+
+def test_drift_is_shown_as_a_table_and_a_picture(person: Person, demo: Caller) -> None:
+    """A window of recorded predictions says how many it holds; its picture may load nothing, and says what it shows."""
+    demo.predict(
+        "iris", *([{"sepal_length": 5, "sepal_width": 3, "petal_length": 1, "petal_width": 0.2}] * 3)
+    )
+
+    page = person.look("/console/models/iris/drift?against=training")
+    drawn = person.look("/console/models/iris/drift.svg?against=training")
+
+    assert "beside 120 rows it was trained on" in page.text
+    assert "petal_length" in [each[0] for each in cells(page.text)]
+    assert drawn.headers["Content-Type"] == "image/svg+xml"
+    assert "default-src 'none'" in drawn.headers["Content-Security-Policy"]
 
 
 def test_a_champion_that_was_changed_meanwhile_is_not_overwritten(person: Person) -> None:

@@ -8,6 +8,7 @@ from flask import Flask, request
 from werkzeug.exceptions import Forbidden
 
 from api.console.clients import clients_pages
+from api.console.drifted import drifted
 from api.console.erasing import erasing
 from api.console.events import events_pages
 from api.console.finding import create_finding
@@ -30,6 +31,7 @@ def install(pages: Flask, models: Collection[str]) -> None:
         holding,
         ledger_pages,
         versioned,
+        drifted,
         clients_pages,
         events_pages,
     )

@@ -25,6 +25,7 @@ def prediction(name: str) -> str:
     if not position.isdecimal():
         abort(404)
     kept, found = read(f"/v1/records/{record}"), _found(name)
+    outcome = _outcome(name) if found and found["has_outcome"] else None
     why = (found or {}).get("prediction", {}).get("contributions", ())
     return render_template(
         "console/prediction.html",
@@ -32,6 +33,7 @@ def prediction(name: str) -> str:
         position=int(position),
         kept=kept,
         found=found,
+        outcome=outcome,
         why=sorted(why, key=lambda each: -abs(each["contribution"])),
         bodies={part: _body(kept, part) for part in PARTS},
         proof=_proof(record),
@@ -79,6 +81,15 @@ def _found(name: str) -> Any:
         return read(f"/v1/predictions/{name}")
     except ApiRefused as refused:
         if refused.status == 410:
+            return None
+        raise
+
+
+def _outcome(name: str) -> Any:
+    try:
+        return read(f"/v1/predictions/{name}/outcome")
+    except ApiRefused as refused:
+        if refused.status in (404, 410):
             return None
         raise
 

@@ -1,0 +1,60 @@
+"""How far a model's questions and answers have moved: the figures of the API as a table, its plot as a picture."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Blueprint, Response, url_for
+
+from api.console.tables import Column, Table, conditions, shown
+from api.pages import session
+from api.pages.calling import Question, ask, read
+
+drifted = Blueprint("drifted", __name__, url_prefix="/console/models")
+CONDITIONS = ("version", "from", "to", "against")
+SVG = "image/svg+xml"
+
+
+@drifted.get("/<model>/drift")
+def drift(model: str) -> str | Response:
+    """Compare a window with the training, or with the window before; a week until now, unless told."""
+    entered, asked = conditions(CONDITIONS)
+    found = read(f"/v1/models/{model}/drift", **asked)
+    table = Table(
+        name=f"drift-{model}",
+        title="Every feature, and the output",
+        empty="This version has no features.",
+        rows=[_flat(each) for each in (*found["features"], found["output"])],
+        columns=[
+            Column(name="name", title="What"),
+            Column(name="verdict", title="Verdict"),
+            Column(name="psi", title="PSI", kind="number"),
+            Column(name="p_adjusted", title="p, adjusted", kind="number"),
+            Column(name="missing", title="Missing", kind="number"),
+            Column(name="unseen", title="Never seen", kind="number"),
+            Column(name="n", title="Rows", kind="number"),
+        ],
+    )
+    plot = url_for("drifted.plot", model=model, **dict[str, Any](entered))
+    return shown("console/drift.html", table, model=model, found=found, entered=entered, plot=plot)
+
+
+@drifted.get("/<model>/drift.svg")
+def plot(model: str) -> Response:
+    """Give the same as a picture."""
+    path, asked = f"/v1/models/{model}/drift", conditions(CONDITIONS)[1]
+    answered = ask(
+        Question(method="GET", path=path, query=asked, token=session.token(), headers={"Accept": SVG})
+    )
+    # The picture brings its own few words of style, for light and dark; nothing else may be loaded by it.
+    policy = {"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'"}
+    return Response(answered.raw, content_type=SVG, headers=policy)
+
+
+def _flat(shift: dict[str, Any]) -> dict[str, Any]:
+    return {
+        **shift,
+        "p_adjusted": shift.get("test", {}).get("p_adjusted"),
+        "missing": shift["missing"]["value"],
+        "unseen": shift["unseen"]["value"],
+    }
