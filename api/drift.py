@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from api.composition import ModelContract
 from api.frames import Found, Frames, Selection
 from api.plots import ink, spread
 from api.problems import RequestRefused
+from api.turns import Turns
 from db.versions import Alias, Registered
 from models.manifest import Manifest
 
@@ -63,9 +64,13 @@ class Drift:
     aliases: Callable[[], list[Alias]]
     store: Path
     clock_us: Callable[[], int]
+    _turns: Turns = field(default_factory=Turns)
 
-    def read(self, call: Call) -> Answer:
+    async def read(self, call: Call) -> Answer:
         """Judge one window of one version, as figures or as a plot."""
+        return await self._turns.take(lambda: self._answer(call))
+
+    def _answer(self, call: Call) -> Answer:
         manifest = self.manifest(call.path["model"], call.query.get("version"))
         span = Span.of(call.query, self.clock_us())
         earlier = span.before(call.query) if call.query.get("against") == "previous" else None

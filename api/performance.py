@@ -6,14 +6,12 @@ from memory. numpy and scikit-learn are imported by the first question.
 
 from __future__ import annotations
 
-import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import anyio.to_thread
 import orjson
 
 from api import times
@@ -22,7 +20,8 @@ from api.catalog import ModelUnknown, manifest_of
 from api.composition import ModelContract
 from api.frames import Frames, Selection
 from api.plots import ink, measured
-from api.problems import RequestRefused, validation
+from api.problems import validation
+from api.turns import Turns
 from db.versions import Registered
 
 if TYPE_CHECKING:
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
     from models.metrics import Performance as Measured
     from models.metrics import Target
 
-AT_ONCE, WAITING, REMEMBERED = 2, 16, 64
+REMEMBERED = 64
 Key = tuple[Any, ...]
 
 
@@ -44,26 +43,17 @@ class Performance:
     registered: Callable[[], list[Registered]]
     store: Path
     size: Callable[[], int]
-    _turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(AT_ONCE))
-    _waiting: set[object] = field(default_factory=set)
+    _turns: Turns = field(default_factory=Turns)
     _known: OrderedDict[Key, bytes] = field(default_factory=OrderedDict)
 
     async def read(self, call: Call) -> Answer:
         """Answer for one model, or one version of it."""
-        turn = object()
-        if len(self._waiting) >= WAITING:
-            raise RequestRefused("overloaded", "other metrics are being computed; ask again", Retry_After="1")
-        self._waiting.add(turn)
-        try:
-            async with self._turns:
-                if call.accept == JSON:
-                    return Answer(content=await anyio.to_thread.run_sync(self._remembered, call))
-                return await anyio.to_thread.run_sync(self._drawn, call)
-        finally:
-            self._waiting.discard(turn)
+        return await self._turns.take(lambda: self._answer(call))
 
-    def _drawn(self, call: Call) -> Answer:
-        """Draw what is measured; progress is by day, unless told."""
+    def _answer(self, call: Call) -> Answer:
+        """Give the figures, or draw them; progress is by day, unless told."""
+        if call.accept == JSON:
+            return Answer(content=self._remembered(call))
         query = dict(call.query)
         plot, metric = query.pop("plot", measured.PROGRESS), query.pop("metric", None)
         query |= {} if plot != measured.PROGRESS or "bucket" in query else {"bucket": "day"}
