@@ -18,6 +18,7 @@ import db.heads
 import db.holds
 import db.security_events
 import db.standing
+import db.usage
 import db.versions
 from api import authority, conditions, contract, direct, keys, wire
 from api.alerting import rules
@@ -52,6 +53,7 @@ from api.settings import Settings
 from api.split import split
 from api.throttle import Throttle
 from api.tokens import Elsewhere, Tokens
+from api.usage import Usage
 from db.engine import open_reader
 from db.lookups import Lookups
 from db.proofs import Proofs
@@ -132,6 +134,7 @@ def _handlers(
         alerts=Alerts(models=agreed.models, line=line),
         drift=_drift(settings, agreed, reader),
         performance=_performance(settings, agreed, reader),
+        usage=_usage(agreed, reader),
         health=Health(line=line, models=tuple(agreed.models)),
         document=Document(content=document, tag=conditions.tag(document)),
     )
@@ -170,6 +173,15 @@ def _clients(changing: Changing, reader: Any) -> Clients:
     )
 
 
+def _aliases(settings: Settings, agreed: contract.Contract, reader: Any, line: Line) -> Aliases:
+    return Aliases(
+        models=agreed.models,
+        aliases=lambda: db.versions.aliases(reader),
+        line=line,
+        root_path=settings.root_path,
+    )
+
+
 def _drift(settings: Settings, agreed: contract.Contract, reader: Any) -> Drift:
     return Drift(
         models=agreed.models,
@@ -179,6 +191,10 @@ def _drift(settings: Settings, agreed: contract.Contract, reader: Any) -> Drift:
         store=settings.store,
         clock_us=_now_us,
     )
+
+
+def _usage(agreed: contract.Contract, reader: Any) -> Usage:
+    return Usage(models=agreed.models, count=lambda model: db.usage.count(reader, model), most=db.usage.MOST)
 
 
 def _security_events(reader: Any, cursor_key: bytes) -> SecurityEvents:

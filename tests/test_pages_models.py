@@ -240,3 +240,36 @@ def test_numbers_are_written_as_the_reader_does(person: Person) -> None:
 
     assert "24.901" in person.look(place).text
     assert "24,901" in person.look(place, **{"Accept-Language": "de-DE,de;q=0.9,en;q=0.5"}).text
+
+
+def test_the_start_page_counts_what_is_used(person: Person, demo: Caller) -> None:
+    """A prediction more is counted once more, for the API and on the start page."""
+    before = demo.http.get("/v1/models/two-features/usage").json()
+    demo.predict("two-features", {"X1": 1, "X2": 1}, {"X1": 2, "X2": 2}, {"X1": 3, "X2": 3})
+
+    after = demo.http.get("/v1/models/two-features/usage").json()
+
+    assert after == {**before, "predictions": before["predictions"] + 3, "is_more": False}
+    assert f"<dd>{after['predictions']} times</dd>" in person.look("/").text
+    assert demo.http.get("/v1/models/none/usage").status_code == 404
+
+
+def test_how_good_a_model_is_has_a_page(person: Person) -> None:
+    """It shows the measures after training with their meaning, and a plot of what has moved, under a strict policy."""
+    _ask(person, "housing", {"age": "75"})
+
+    page = person.look("/models/housing/performance")
+
+    assert page.status_code == 200
+    assert "Explained (R²)" in page.text and "24\u00a0%" in page.text
+    assert '<svg xmlns="http://www.w3.org/2000/svg"' in page.text
+    assert "style=" not in page.text
+    assert len(page.content) < 60_000
+
+
+def test_no_page_is_heavy(person: Person) -> None:
+    """The largest form and the largest answer weigh less than 60 kB."""
+    place = _ask(person, "income", CLERK)
+
+    for each in ("/models/income", "/models/credit?example=0", place, f"{place}/receipt"):
+        assert len(person.look(each).content) < 60_000

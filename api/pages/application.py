@@ -14,6 +14,7 @@ from api.pages.answers import create_answers
 from api.pages.calling import Inside
 from api.pages.home import create_home
 from api.pages.models import create_models
+from api.pages.quality import create_quality
 from api.pages.signing import signing
 from api.problems import PROBLEMS
 from api.settings import Settings
@@ -46,6 +47,7 @@ def create_pages(settings: Settings, contract: Contract, inside: Inside) -> Flas
     pages.register_blueprint(create_home(contract, access))
     pages.register_blueprint(create_models(contract, access))
     pages.register_blueprint(create_answers(contract, access))
+    pages.register_blueprint(create_quality(contract, access))
     pages.register_blueprint(signing)
     console.install(pages, contract.models)
     _add_problems(pages)

@@ -30,6 +30,7 @@ def create_home(contract: Contract, access: Access) -> Blueprint:
                 "is_public": name in access.public,
                 "measures": measures(served.get(name, {}).get("metrics", {})),
                 "champion": served.get(name, {}).get("champion"),
+                "usage": read(f"/v1/models/{name}/usage") if name in served else None,
             }
             for name, each in sorted(contract.models.items())
         ]

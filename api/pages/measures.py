@@ -38,6 +38,11 @@ def measures(metrics: Mapping[str, float]) -> list[Measure]:
     return [_measure(each, metrics[each]) for each in order]
 
 
+def described(name: str) -> str:
+    """Say in a word what a metric is."""
+    return _KNOWN[name][0] if name in _KNOWN else words(name)
+
+
 def _measure(name: str, value: float) -> Measure:
     label, is_share, meaning = _KNOWN.get(name, (words(name), False, ""))
     text = percent(value) if is_share and value >= 0 else number(value, 3)

@@ -1,0 +1,106 @@
+"""How good a model is, on one page: measured after training, by what really happened since, and what has moved."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from flask import Blueprint, abort, render_template
+from markupsafe import Markup
+
+from api.composition import ModelContract
+from api.contract import Contract
+from api.pages import versions
+from api.pages.access import Access, Visitor
+from api.pages.calling import ApiRefused, Question, ask
+from api.pages.fields import form_of
+from api.pages.measures import described
+from api.plots import quality as plots
+from api.plots.quality import Bin
+
+SVG = {"Accept": "image/svg+xml"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quality:
+    """The page of a model's quality; `offered` are the addresses that the contract has."""
+
+    contracts: Mapping[str, ModelContract]
+    labels: Mapping[str, Mapping[str, str]]
+    offered: frozenset[str]
+    access: Access
+
+    def page(self, model: str) -> str:
+        """Show it."""
+        if model not in self.contracts:
+            abort(404)
+        visitor = self.access.visitor(model)
+        version = versions.champion(visitor, model)
+        live = None if version is None else self._live(visitor, model)
+        return render_template(
+            "quality.html",
+            contract=self.contracts[model],
+            labels=self.labels[model],
+            version=version,
+            live=live,
+            described=described,
+            plots=_plots(live or {}),
+            drift=None if version is None else self._drift(visitor, model),
+        )
+
+    def _live(self, visitor: Visitor, model: str) -> Mapping[str, Any] | None:
+        if "/v1/models/{model}/performance" not in self.offered:
+            return None
+        found: Mapping[str, Any] | None = _asked(visitor, f"/v1/models/{model}/performance")
+        return found
+
+    def _drift(self, visitor: Visitor, model: str) -> Markup | None:
+        """Take the plot as the API draws it: it is ours, and every name in it is escaped there."""
+        if "/v1/models/{model}/drift" not in self.offered:
+            return None
+        question = Question(method="GET", path=f"/v1/models/{model}/drift", token=visitor.token, headers=SVG)
+        try:
+            return Markup(ask(question).raw.decode())  # noqa: S704  # made by api/plots, which escapes all text
+        except ApiRefused as refused:
+            if refused.status not in (404, 409):
+                raise
+            return None
+
+
+def create_quality(contract: Contract, access: Access) -> Blueprint:
+    """Build the pages of these models' quality."""
+    blueprint = Blueprint("quality", __name__, url_prefix="/models")
+    quality = Quality(
+        contracts=contract.models,
+        labels={name: form_of(each).labels for name, each in contract.models.items()},
+        offered=frozenset(contract.document["paths"]),
+        access=access,
+    )
+    blueprint.add_url_rule("/<model>/performance", "page", quality.page)
+    return blueprint
+
+
+def _asked(visitor: Visitor, path: str) -> Any:
+    return ask(Question(method="GET", path=path, token=visitor.token)).content
+
+
+def _plots(live: Mapping[str, Any]) -> list[Markup]:
+    """Draw what outcomes allow to be drawn."""
+    drawn = []
+    if matrix := live.get("confusion_matrix"):
+        drawn.append(plots.confusion(matrix["labels"], matrix["counts"]))
+    if bins := live.get("calibration"):
+        drawn.append(plots.calibration([_bin(each) for each in bins]))
+    return [Markup(each) for each in drawn]  # noqa: S704  # made by api/plots, which escapes all text
+
+
+def _bin(each: Mapping[str, Any]) -> Bin:
+    observed = each["observed"]
+    return Bin(
+        predicted=each["predicted"],
+        observed=observed["value"],
+        n=observed["n"],
+        low=observed["low"],
+        high=observed["high"],
+    )
