@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from api.composition import ModelContract
-from api.pages import entering, insights, models
+from api.pages import entering, insights, models, quality
 from api.pages.access import Visitor
 from api.pages.calling import Answered, ApiRefused, Question
 from api.pages.fields import form_of
@@ -122,3 +122,16 @@ def test_a_version_that_cannot_say_why_is_asked_without(monkeypatch: pytest.Monk
     models._predicted(models.Asked(contract=CONTRACT, form=FORM, visitor=visitor), {"years": 39}, "once")
 
     assert asked == [{"instances": [{"years": 39}], "explain": True}, {"instances": [{"years": 39}]}]
+
+
+def test_what_moved_is_drawn_in_the_words_of_the_form() -> None:
+    """A plot that needs no style of its own shows each feature by its label; of too few predictions there is none."""
+    thresholds = {"minimum_n": 200, "psi_watch": 0.1, "psi_drifted": 0.25}
+    moved = {"name": "years", "psi": 0.3, "verdict": "drifted"}
+    found = {"n": 200, "thresholds": thresholds, "features": [moved], "output": {**moved, "name": "m<b>"}}
+
+    plot = quality.moved(found, FORM.labels).plot
+
+    assert plot is not None and ">Years<" in plot and "<b>" not in plot
+    assert "<style" not in plot and "style=" not in plot
+    assert quality.moved({**found, "n": 199}, FORM.labels).plot is None

@@ -15,11 +15,20 @@ from api.pages import versions
 from api.pages.access import Access, Visitor
 from api.pages.calling import ApiRefused, Question, ask
 from api.pages.fields import form_of
+from api.pages.locales import words
 from api.pages.measures import described
 from api.plots import quality as plots
+from api.plots import spread
 from api.plots.quality import Bin
 
-SVG = {"Accept": "image/svg+xml"}
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drift:
+    """What moved in the last week: a plot, or how many predictions it would take for one."""
+
+    n: int
+    needed: int
+    plot: Markup | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,17 +64,33 @@ class Quality:
         found: Mapping[str, Any] | None = _asked(visitor, f"/v1/models/{model}/performance")
         return found
 
-    def _drift(self, visitor: Visitor, model: str) -> Markup | None:
-        """Take the plot as the API draws it: it is ours, and every name in it is escaped there."""
+    def _drift(self, visitor: Visitor, model: str) -> Drift | None:
         if "/v1/models/{model}/drift" not in self.offered:
             return None
-        question = Question(method="GET", path=f"/v1/models/{model}/drift", token=visitor.token, headers=SVG)
         try:
-            return Markup(ask(question).raw.decode())  # noqa: S704  # made by api/plots, which escapes all text
+            found = _asked(visitor, f"/v1/models/{model}/drift")
         except ApiRefused as refused:
             if refused.status not in (404, 409):
                 raise
             return None
+        return moved(found, self.labels[model])
+
+
+def moved(found: Mapping[str, Any], labels: Mapping[str, str]) -> Drift:
+    """Draw how far each feature moved, in the words of the form; of too few predictions nothing is drawn."""
+    needed = int(found["thresholds"]["minimum_n"])
+    if found["n"] < needed:
+        return Drift(n=found["n"], needed=needed, plot=None)
+    rows = [
+        spread.Row(
+            name=labels.get(each["name"], words(each["name"])), psi=each["psi"], verdict=each["verdict"]
+        )
+        for each in (*found["features"], found["output"])
+        if each["psi"] is not None
+    ]
+    watch, drifted = found["thresholds"]["psi_watch"], found["thresholds"]["psi_drifted"]
+    plot = Markup(spread.drift(rows, watch=watch, drifted=drifted))  # noqa: S704  # api/plots escapes all text
+    return Drift(n=found["n"], needed=needed, plot=plot)
 
 
 def create_quality(contract: Contract, access: Access) -> Blueprint:
