@@ -116,7 +116,9 @@ def _plots(live: Mapping[str, Any]) -> list[Markup]:
     if matrix := live.get("confusion_matrix"):
         drawn.append(plots.confusion(matrix["labels"], matrix["counts"]))
     if bins := live.get("calibration"):
-        drawn.append(plots.calibration([_bin(each) for each in bins]))
+        drawn.append(
+            plots.calibration([_bin(each) for each in bins if each["observed"]["value"] is not None])
+        )
     return [Markup(each) for each in drawn]  # noqa: S704  # made by api/plots, which escapes all text
 
 
