@@ -173,15 +173,6 @@ def _clients(changing: Changing, reader: Any) -> Clients:
     )
 
 
-def _aliases(settings: Settings, agreed: contract.Contract, reader: Any, line: Line) -> Aliases:
-    return Aliases(
-        models=agreed.models,
-        aliases=lambda: db.versions.aliases(reader),
-        line=line,
-        root_path=settings.root_path,
-    )
-
-
 def _drift(settings: Settings, agreed: contract.Contract, reader: Any) -> Drift:
     return Drift(
         models=agreed.models,
