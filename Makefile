@@ -19,7 +19,7 @@ setup: $(RUN)  ## create .venv and, once, everything under var/
 	@$(BIN)/python -m api setup
 
 test: $(DEV)  ## run the whole suite (under 15 minutes on two cores)
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 check: $(DEV)  ## lint, format, types, layers
 	$(BIN)/ruff check .

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -16,6 +17,28 @@ from tests.postgres import Postgres
 from tests.service import Caller, Service, running
 
 DATABASES = ("sqlite", "postgresql")
+# Files that take long with few tests; the others take longer the more tests they have.
+LONG = (
+    *("fuzz", "crashes", "supervisor", "replays", "epochs", "apart", "witnessed", "commands", "misbehaving"),
+    *(
+        "connection",
+        "foreign_issuer",
+        "replays_trouble",
+        "replays_compared",
+        "store_outage",
+        "limits",
+        "bench",
+    ),
+    *("verify", "erasing", "lookups", "readme"),
+)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take longest, so that no worker is left alone with one of them at the end."""
+    size = Counter(item.path for item in items)
+    rank = {f"test_{name}": place for place, name in enumerate(LONG)}
+    items.sort(key=lambda item: (rank.get(item.path.stem, len(LONG)), -size[item.path], str(item.path)))
 
 
 @pytest.fixture(scope="session")

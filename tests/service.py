@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import functools
 import itertools
 import json
 import os
 import random
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -22,6 +25,17 @@ import httpx
 
 ROOT = Path(__file__).parent.parent
 READY_WITHIN_S = 120.0  # a start takes three seconds; a machine that does ten things at once may take forty
+# What `setup` makes depends on these settings; it is run for whoever has one of them.
+_OF_SETUP = frozenset(
+    {
+        "ONRECORD_STORE",
+        "ONRECORD_PUBLISHERS",
+        "ONRECORD_ANCHOR",
+        "ONRECORD_TOKEN_ALGORITHM",
+        "ONRECORD_ISSUER",
+        "ONRECORD_PUBLIC_FORMS",
+    }
+)
 
 
 @functools.cache
@@ -131,6 +145,7 @@ class Service:
             "ONRECORD_FAILURES_PER_ADDRESS": "0",  # tests fail on purpose, all from one address
             **settings,
         }
+        self.settings = frozenset(settings)
         self.process: subprocess.Popen[bytes] | None = None
 
     def command(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
@@ -148,8 +163,15 @@ class Service:
         return done
 
     def set_up(self) -> Service:
-        """Create keys, database, versions and the two clients."""
-        self.command("setup")
+        """Create keys, database, versions and the two clients; where nothing differs, by copying what was made once."""
+        self.var.mkdir(parents=True, exist_ok=True)
+        is_usual = (
+            self.database_url == f"sqlite:///{self.var / 'onrecord.db'}" and not _OF_SETUP & self.settings
+        )
+        if (self.var / "keys").exists() or not is_usual:
+            self.command("setup")
+        else:
+            shutil.copytree(_made_once(), self.var, dirs_exist_ok=True)
         return self
 
     def start(self) -> Service:
@@ -207,10 +229,18 @@ class Service:
         return Caller(self.url, client["client_id"], client["client_secret"])
 
 
+@functools.cache
+def _made_once() -> Path:
+    """Set up one SQLite deployment for all tests of this process; it takes as long as a dozen of tests."""
+    folder = Path(tempfile.mkdtemp(prefix="onrecord-made-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    Service(folder).command("setup")
+    return folder
+
+
 @contextlib.contextmanager
 def running(var: Path, database_url: str | None = None, **settings: str) -> Iterator[Service]:
     """Set a service up and run it for the length of a block."""
-    var.mkdir(parents=True, exist_ok=True)
     service = Service(var, database_url, **settings).set_up()
     try:
         yield service.start()

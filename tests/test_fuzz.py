@@ -29,11 +29,17 @@ from tests import auditor, fuzzing
 from tests.conftest import DATABASES
 from tests.service import ROOT, Caller, Service, running
 
-EXAMPLES = int(os.environ.get("ONRECORD_SOAK", "0")) or 20
+EXAMPLES = int(os.environ.get("ONRECORD_SOAK", "0")) or 10
 # In the soak, too, with as many examples for each operation as there are crashes.
 pytestmark = pytest.mark.soak
 # A fixed seed in the suite, so that main stays green or red for everybody; the soak draws its own.
 SEED = None if "ONRECORD_SOAK" in os.environ else 1
+
+
+def on(database: str) -> pytest.MarkDecorator:
+    """Fuzz on one kind of database; the other is the next test's, and in the soak each has both."""
+    chosen = DATABASES if SEED is None else (database,)
+    return pytest.mark.parametrize("service", chosen, indirect=True, scope="module")
 
 
 class OnOneLoop:
@@ -94,7 +100,7 @@ class OnOneLoop:
         self._loop.close()
 
 
-@pytest.fixture(scope="module", params=DATABASES)
+@pytest.fixture(scope="module")
 def service(request: pytest.FixtureRequest, short_folder: Path) -> Iterator[Service]:
     """Run a service for these tests alone: they leave so many records that every later audit would take long."""
     url = None if request.param == "sqlite" else request.getfixturevalue("postgres").new_database()
@@ -178,6 +184,7 @@ def _run(service: Service, folder: Path, examples: int, config: str, *options: s
     assert auditor.audit(service.database_url, {}) == []
 
 
+@on("sqlite")
 def test_no_finding_in_process(service: Service, identities: Identities, door: OnOneLoop) -> None:
     """Every operation, called in process with good and bad data, answers as the contract says."""
     config = SchemathesisConfig.from_dict(
@@ -214,6 +221,7 @@ def _findings(stream: Iterator[Any]) -> Iterator[str]:
         yield f"only {calls} calls were made"
 
 
+@on("postgresql")
 def test_no_finding_against_the_running_server(
     service: Service, identities: Identities, tmp_path: Path
 ) -> None:
@@ -221,6 +229,7 @@ def test_no_finding_against_the_running_server(
     _run(service, tmp_path, EXAMPLES, "", "--header", f"Authorization: {identities.admin}")
 
 
+@on("postgresql")
 def test_neighbours_do_not_see_each_other(service: Service, identities: Identities, tmp_path: Path) -> None:
     """Two ordinary callers fuzz side by side; whatever one of them may read of its own, the other may not."""
     entries = [
@@ -237,6 +246,7 @@ def test_neighbours_do_not_see_each_other(service: Service, identities: Identiti
     )
 
 
+@on("sqlite")
 def test_who_has_no_scope_gets_nowhere(service: Service, identities: Identities, tmp_path: Path) -> None:
     """A valid token without a scope is 403 on everything that is not public, and finds no other way in."""
     document = httpx.get(f"{service.url}/openapi.json").json()
