@@ -16,6 +16,7 @@ from api.commands.administration import client, model
 from api.commands.anchor import anchor
 from api.commands.epoch import epoch
 from api.commands.erase import erase, hold
+from api.commands.export import export
 from api.commands.key import key
 from api.commands.receipt import receipt
 from api.commands.verify import verify
@@ -52,6 +53,7 @@ main.add_command(model)
 main.add_command(anchor)
 main.add_command(epoch)
 main.add_command(erase)
+main.add_command(export)
 main.add_command(hold)
 main.add_command(receipt)
 main.add_command(verify)
