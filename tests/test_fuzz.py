@@ -32,6 +32,9 @@ from tests.service import ROOT, Caller, Service, running
 EXAMPLES = int(os.environ.get("ONRECORD_SOAK", "0")) or 10
 # In the soak, too, with as many examples for each operation as there are crashes.
 pytestmark = pytest.mark.soak
+# A replay imports scikit-learn: two seconds, on a busy machine many times that, and no finding.
+PATIENT = {"ONRECORD_REPLAY_DEADLINE_S": "120", "ONRECORD_ANSWER_DEADLINE_S": "120"}
+PATIENCE_S = 150
 # A fixed seed in the suite, so that main stays green or red for everybody; the soak draws its own.
 SEED = None if "ONRECORD_SOAK" in os.environ else 1
 
@@ -104,7 +107,7 @@ class OnOneLoop:
 def service(request: pytest.FixtureRequest, short_folder: Path) -> Iterator[Service]:
     """Run a service for these tests alone: they leave so many records that every later audit would take long."""
     url = None if request.param == "sqlite" else request.getfixturevalue("postgres").new_database()
-    with running(short_folder / f"fuzzed-{request.param}", url) as service:
+    with running(short_folder / f"fuzzed-{request.param}", url, **PATIENT) as service:
         yield service
 
 
@@ -169,6 +172,7 @@ def _run(service: Service, folder: Path, examples: int, config: str, *options: s
                 str(examples),
                 "--no-color",
             ),
+            *("--request-timeout", str(PATIENCE_S)),
             *options,
             *([] if SEED is None else ["--seed", str(SEED)]),
         ],
@@ -177,7 +181,7 @@ def _run(service: Service, folder: Path, examples: int, config: str, *options: s
         capture_output=True,
         text=True,
         check=False,
-        timeout=900,
+        timeout=1800,
     )
 
     assert run.returncode == 0, run.stdout[-6000:] + run.stderr[-2000:]
@@ -192,6 +196,7 @@ def test_no_finding_in_process(service: Service, identities: Identities, door: O
             "seed": SEED or 0,
             "headers": {"Authorization": identities.admin},
             "generation": {"max-examples": EXAMPLES},
+            "request-timeout": PATIENCE_S,
             **tomllib.loads(_CONDITIONAL),
         }
     )
