@@ -32,6 +32,7 @@ advisories: $(DEV)  ## look for known vulnerabilities in requirements.txt (asks 
 
 soak: $(DEV)  ## long campaigns: ONRECORD_SOAK says how many crashes of each kind (200)
 	ONRECORD_SOAK=$${ONRECORD_SOAK:-200} $(BIN)/python -m pytest -m soak -s
+	$(BIN)/python -m tests.elsewhere
 
 mutants: $(DEV)  ## break copies of the code, one promise at a time; the tests must notice every one (half an hour)
 	$(BIN)/python -m tests.mutants

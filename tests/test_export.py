@@ -169,7 +169,7 @@ def test_a_search_streams_parquet(service: Service, demo: Caller) -> None:
 def test_the_lines_of_the_readme_read_it(service: Service, demo: Caller, tmp_path: Path) -> None:
     """What the README shows for pandas and DuckDB runs as it stands there."""
     demo.predict("housing", {"age": 50})
-    section = README.split("\n## Export\n")[1].split("\n## ")[0]
+    section = README.split("\n## Export\n")[1].split("\n### ")[0]
     (line,) = re.findall(r"^python -m api (export .*)$", section, re.MULTILINE)
     blocks = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
     done = subprocess.run(
