@@ -1,4 +1,4 @@
-"""What the README shows for Evidently and NannyML, run on a real export: `python -m tests.elsewhere`, part of `make soak`.
+"""What the README shows for Evidently and NannyML, run on a real export: `python -m tests.elsewhere`, in `make soak`.
 
 Each gets an environment of its own, for they want other versions of pandas than we do; so it is no part of `make test`.
 """
