@@ -30,15 +30,17 @@ class Health:
         except EngineUnavailable:
             checks = {"engine": "does not answer", "ledger": "unknown", "models": "unknown"}
             witnesses: dict[str, str] = {}
+            twins: dict[str, str] = {}
         else:
             state = orjson.loads(frame.body)
             ledger = "ok" if state["ledger"] == "writable" else str(state["ledger"])
             checks = {"engine": "ok", "ledger": ledger, "models": _missing(self.models, state["models"])}
-            witnesses = state["witnesses"]
+            witnesses, twins = state["witnesses"], state["twins"]
         ready = set(checks.values()) == {"ok"}
         content: dict[str, Any] = {"ready": ready, "checks": checks}
         # Answers do not wait for witnesses, so readiness does not either; but their silence is never silent.
         content |= {"witnesses": witnesses} if witnesses else {}
+        content |= {"twins": twins} if twins else {}
         return Answer(status=200 if ready else 503, content=content)
 
 

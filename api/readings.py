@@ -43,6 +43,12 @@ def whole(low: int, high: int, unit: str = "") -> Reading:
     return Reading(f"a whole number from {low} to {high}{' ' + unit if unit else ''}", read)
 
 
+def _share(text: str) -> float:
+    if not 0 <= (share := float(text)) <= 1:
+        raise ValueError(text)
+    return share
+
+
 def matching(pattern: str, allowed: str) -> Reading:
     """Read a text of which the whole matches."""
 
@@ -116,6 +122,7 @@ OPENED = matching(
     "nothing, or names of models with commas between them, such as iris:60, housing",
 )
 SWITCH = one_of({"on": True, "off": False})
+SHARE = Reading("a number from 0 to 1", _share)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

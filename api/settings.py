@@ -61,10 +61,7 @@ class Settings(AlertSettings):
     )
     port: int = setting("8080", whole(1, 65535), "TCP port the doors listen on", "operator")
     doors: int = setting(
-        "auto",
-        readings.DOORS,
-        "number of door processes; auto: cores less one, at most 4",
-        "operator; costs memory",
+        "auto", readings.DOORS, "door processes; auto: cores less one, at most 4", "operator; costs memory"
     )
     root_path: str = setting(
         "", readings.PREFIX, "path prefix that a proxy strips before us", "operator; a wrong one breaks links"
@@ -217,7 +214,6 @@ class Settings(AlertSettings):
         "a record is added where none was for so long, so that a ledger kept from growing shows; 0: never",
         "operator; `verify --fresh` should allow a little more",
     )
-
     retention_days: int = setting(
         "0",
         whole(0, 36500, "days"),
@@ -230,7 +226,12 @@ class Settings(AlertSettings):
         "take fewer than 184 days, although Regulation (EU) 2024/1689 asks for six months of logs",
         "operator; only for systems that no such rule covers",
     )
-
+    twin: bool = setting(
+        "on", readings.SWITCH, "answer by proven twins; off: by pickles", "operator; off costs up to 5 ms"
+    )
+    twin_checked: float = setting(
+        "0.01", readings.SHARE, "share of twins' answers that are checked", "operator; a lie is found as soon"
+    )
     events_days: int = setting(
         "90",
         whole(1, 3650, "days"),
@@ -247,8 +248,7 @@ class Settings(AlertSettings):
         """
         values: dict[str, Any] = {}
         for each in fields(cls):
-            text = environ.get(variable_of(each.name))
-            if text is None:
+            if (text := environ.get(variable_of(each.name))) is None:
                 text = re.sub(
                     r"<(\w+)>", lambda match: readings.within(values[match[1]]), each.metadata["default"]
                 )

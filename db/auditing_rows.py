@@ -105,7 +105,7 @@ def _model(row: Any, erased: Collection[str]) -> Mapping[str, Any]:
             if "model" not in said and row.status == ANSWERED and "output" not in erased:
                 said = orjson.loads(row.output)
             return {name: said[name] for name in ("model", "version") if name in said}
-        case Kind.MODEL:
+        case Kind.MODEL | Kind.TWIN:
             said = orjson.loads(row.output)
             return {name: said[name] for name in ("model", "version")}
         case Kind.REPLAY | Kind.OUTCOME if "output" in erased:

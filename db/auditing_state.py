@@ -21,13 +21,13 @@ from db.clients import LIVE_SECRETS, jwks_text
 from db.records import Kind
 
 # The kinds of records that make these tables what they are.
-TOLD = frozenset({Kind.CLIENT, Kind.MODEL, Kind.HOLD, Kind.TOKEN})
+TOLD = frozenset({Kind.CLIENT, Kind.MODEL, Kind.HOLD, Kind.TOKEN, Kind.TWIN})
 _Key = tuple[Any, ...]
 _TABLES = {
     "client": ("client_id", "name", "scope", "created_at_us", "disabled_at_us", "not_before_us", "jwks"),
     "revoked_token": ("jti", "client_id", "expires_at_us", "revoked_at_us"),
     "client_secret": ("client_id", "created_at_us", "expires_at_us", "hash"),
-    "version": ("model", "version", "digest", "registered_at_us", "manifest"),
+    "version": ("model", "version", "digest", "registered_at_us", "manifest", "twin_off_at_us"),
     "alias": ("model", "alias", "version", "previous", "changed_at_us"),
     "hold": (
         "id", "record_id", "reference", "client_id", "model", "reason", "created_at_us", "until_us", "lifted_at_us",
@@ -59,6 +59,9 @@ class State:
                     self._model(idx, change, output, row.observed_at_us)
                 case Kind.TOKEN:
                     self._token(idx, output, row.observed_at_us)
+                case Kind.TWIN:
+                    self.rows["version"][output["model"], output["version"]][5] = output["off_at_us"]
+                    self.by["version", (output["model"], output["version"])] = idx
         except (ValueError, TypeError, KeyError, AttributeError):
             return  # the tables then show it: what was stored has no recorded change behind it
 
@@ -88,9 +91,9 @@ class State:
     def _model(self, idx: int, change: str, output: dict[str, Any], at_us: int) -> None:
         if change == "model.register":
             key = (output["model"], output["version"])
-            row = self.rows["version"].get(key) or [*key, output["digest"], at_us, None]
+            row = self.rows["version"].get(key) or [*key, output["digest"], at_us, None, None]
             if row[4] is None:  # earlier releases registered no manifest; registered again, it is added
-                self._put(idx, "version", key, [*row[:4], output.get("manifest")])
+                self._put(idx, "version", key, [*row[:4], output.get("manifest"), row[5]])
         else:
             key = (output["model"], output["alias"])
             before = self.rows["alias"].get(key, [None] * 5)

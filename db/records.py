@@ -17,9 +17,8 @@ from uuid import UUID
 SECRET_BYTES = 32
 LEAF_VERSION, LEAF_BYTES = 1, 220
 COMMITTED = ("input", "output", "actor", "meta")
-_LEAF = struct.Struct(
-    ">BBH16sq32s32s32s32s32s32s"
-)  # big-endian, no padding; a golden vector holds it in place
+# Big-endian, no padding; a golden vector holds it in place.
+_LEAF = struct.Struct(">BBH16sq32s32s32s32s32s32s")
 _NOTHING = bytes(32)
 EVERYTHING = (1 << len(COMMITTED)) - 1  # all committed fields, as bits
 
@@ -49,6 +48,7 @@ class Kind(IntEnum):
     KEY = 9
     OUTCOME = 10
     TOKEN = 11
+    TWIN = 12
     ALERT = 13
 
 

@@ -268,6 +268,7 @@ version = Table(
     Column("digest", Text, nullable=False),
     Column("registered_at_us", BigInteger, nullable=False),
     Column("manifest", Text),  # its digest; empty where it was registered before there was one
+    Column("twin_off_at_us", BigInteger),  # since when its pickle answers alone
 )
 
 alias = Table(

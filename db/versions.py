@@ -52,6 +52,9 @@ class Registered:
     digest: str
     registered_at_us: int
     manifest: str | None  # None: registered by an earlier release, and not since
+    twin_off_at_us: int | None = (
+        None  # since when its pickle answers alone, because its twin gave another answer
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +84,14 @@ def register(connection: Connection, new: Registered) -> None:
             .where(version_table.c.model == new.model, version_table.c.version == new.version)
             .values(manifest=new.manifest)
         )
+
+
+def switch_twin(connection: Connection, model: str, version: str, off_at_us: int | None) -> None:
+    """Keep a version's twin from answering from then on, or let it answer again. Raises VersionNotFound."""
+    is_it = (version_table.c.model == model, version_table.c.version == version)
+    found = connection.execute(update(version_table).where(*is_it).values(twin_off_at_us=off_at_us))
+    if not found.rowcount:
+        raise VersionNotFound(model, version)
 
 
 def promote(connection: Connection, model: str, alias: str, version: str, now_us: int) -> None:

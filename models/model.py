@@ -8,6 +8,7 @@ choosing pipelines whose arithmetic goes row by row (models/recipe.py says how).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from copy import deepcopy
 from itertools import repeat
 from typing import Any, NamedTuple
 
@@ -82,6 +83,10 @@ class Model:
         self._features = Features(manifest.features)
         self._method = "predict" if manifest.target.labels is None else "predict_proba"
         self._score = score or self._estimate
+
+    def apart(self) -> Model:
+        """Copy what the pickle holds, for another thread; the copy has no twin."""
+        return Model(self.manifest, deepcopy(self.estimator))
 
     def check(self, instances: Sequence[Mapping[str, object]]) -> Rows:
         """

@@ -19,6 +19,7 @@ from tests import holder
 from tests.conftest import DATABASES
 from tests.rigged import another_version, golden_instances
 from tests.service import Caller, Service, running
+from tests.test_twins import WAYS
 
 MODELS = contract.read(CONTRACT, 10_000).models
 NOTHING = "0192f0c1-7c1e-7000-8000-000000000000"
@@ -45,19 +46,29 @@ def store_of(service: Service) -> Path:
 
 @pytest.mark.parametrize("model", MODELS)
 def test_every_model_answers_the_same_bytes_again(admin: Caller, model: str) -> None:
-    """Three hundred rows in one request: the replay is identical, and says what ran then and now."""
+    """Three hundred rows in one request: the replay is identical, and says what ran then and now.
+
+    Then a twin answered, and now the pickle. Only a graph (two-features) may be off, within the version's tolerance.
+    """
     answer = admin.predict(model, *golden_instances(model, 300))
 
     replayed = admin.replay(answer.json()["predictions"][-1]["id"])
 
     assert replayed.status_code == 201, replayed.text
     said = replayed.json()
-    assert (said["verdict"], said["difference_count"], said["differences"]) == ("identical", 0, [])
-    assert said["recorded"] == said["replayed"] == {"status": 201, "body": answer.json()}
+    assert said["tolerance"] == 1e-6
+    assert said["recorded"] == {"status": 201, "body": answer.json()}
+    if model == "two-features":
+        assert said["verdict"] in ("identical", "equal")
+        assert said.get("largest_difference", 0.0) < 1e-15
+    else:
+        assert (said["verdict"], said["difference_count"], said["differences"]) == ("identical", 0, [])
+        assert said["recorded"] == said["replayed"]
     assert (said["model"], said["version"], said["record"]) == (model, "1", answer.json()["record"])
     then, now = said["environment"]["recorded"], said["environment"]["replayed"]
-    assert then == now
-    assert then["runtime"] == "pickle"
+    assert (then["libraries"], then["process"]) == (now["libraries"], now["process"])
+    assert (then["runtime"], now["runtime"]) == (f"twin:{WAYS[model]}", "pickle")
+    assert then["twin"]["tolerance"] == 1e-6
     assert {"scikit-learn", "numpy"} <= then["libraries"].keys()
 
 
@@ -205,7 +216,8 @@ def test_predictions_go_on_while_replays_run(service: Service, admin: Caller) ->
         done.set()
         calling.join()
 
-    assert verdicts == ["identical"] * len(MODELS)
+    assert set(verdicts) <= {"identical", "equal"}
+    assert len(verdicts) == len(MODELS)
     assert set(statuses) == {201}
     assert len(statuses) > len(MODELS)
 
@@ -214,5 +226,6 @@ def test_the_contract_says_the_tolerance() -> None:
     """What the contract calls equal is what the code compares with."""
     from api.engine.comparing import TOLERANCE
 
-    schemas: Any = contract.read(CONTRACT, 10).document["components"]["schemas"]
-    assert schemas["Replay"]["properties"]["tolerance"]["enum"] == [TOLERANCE]
+    document: Any = contract.read(CONTRACT, 10).document
+    assert document["components"]["schemas"]["Replay"]["properties"]["tolerance"]["example"] == TOLERANCE
+    assert "1e-9 absolute" in document["paths"]["/v1/predictions/{id}/replay"]["post"]["description"]

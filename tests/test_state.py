@@ -185,7 +185,7 @@ class TestVersions:
             body = {"input": json.dumps({"change": "model.register"}), "output": json.dumps(output)}
             state.apply(idx, SimpleNamespace(kind=Kind.MODEL, observed_at_us=idx + 5, **body))
 
-        assert state.rows["version"] == {("income", "1"): ["income", "1", "aa", 5, "cc"]}
+        assert state.rows["version"] == {("income", "1"): ["income", "1", "aa", 5, "cc", None]}
         assert state.by["version", ("income", "1")] == 1
 
     def test_an_alias_moves_and_comes_back(self, world: World) -> None:

@@ -158,6 +158,15 @@ def promote_version(name: str, version: str, alias: str) -> None:
     _print(_submit("model.promote", model=name, version=version, alias=alias))
 
 
+@model.command("twin")
+@click.argument("name")
+@click.argument("version")
+@click.argument("state", type=click.Choice(["on", "off"]))
+def switch_twin(name: str, version: str, state: str) -> None:
+    """Let the twin of VERSION of NAME answer again, once it has proved itself anew, or keep it from answering."""
+    _print(_submit(f"twin.{state}", model=name, version=version))
+
+
 @model.command("rollback")
 @click.argument("name")
 @click.option("--alias", default="champion", show_default=True)

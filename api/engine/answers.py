@@ -8,6 +8,7 @@ leave only after the committer has their records on disk.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ import structlog
 
 from api.engine import wording
 from api.engine.desk import Answer, Request
+from api.engine.twins import Twins
 from api.engine.wording import Trouble
 from db.records import Kind, PredictionRow, Record
 from models import registry
@@ -56,22 +58,43 @@ class _Checked:
     explained: list[dict[str, Any]] | None  # the instances, where reasons were asked for
 
 
-class Answering:
-    """Answers requests with one version; `clock` gives microseconds since 1970, UTC."""
+@dataclass(slots=True, frozen=True)
+class _By:
+    """Who answers, and what every record of it says of that: the beginning of its meta, and a digest in its leaf."""
 
-    def __init__(self, model: Model, clock: Callable[[], int]) -> None:
-        self._model, self._clock = model, clock
+    model: Model
+    about: bytes
+    runtime: bytes
+
+    @classmethod
+    def of(cls, model: Model, runtime: str, **more: Any) -> _By:
         manifest = model.manifest
-        self._digest = bytes.fromhex(manifest.digest)
         libraries = {name: registry.installed(name) for name in manifest.libraries}
-        made_by = {"runtime": "pickle", "libraries": libraries, "process": registry.process()}
-        self._runtime = sha256(orjson.dumps(made_by)).digest()
+        made_by = {"runtime": runtime, "libraries": libraries, "process": registry.process(), **more}
         # Model and version again, where the leaf's commitment covers them: the columns can be held against it.
         about = {"model": manifest.model, "version": manifest.version, "digest": manifest.digest}
         # The part of every record's meta that is the same, written once and put in front of the rest.
-        self._about = orjson.dumps(about | made_by)[:-1] + b","
+        begun = orjson.dumps(about | made_by)[:-1] + b","
+        return cls(model, begun, sha256(orjson.dumps(made_by)).digest())
+
+
+class Answering:
+    """Answers requests with one version, by its twin as long as `twins` trusts it.
+
+    `clock` gives microseconds since 1970, UTC.
+    """
+
+    def __init__(self, model: Model, clock: Callable[[], int], twins: Twins | None = None) -> None:
+        self._model, self._clock, self._twins = model, clock, twins
+        manifest, claim = model.manifest, model.manifest.twin
+        self._name = (manifest.model, manifest.version)
+        self._digest = bytes.fromhex(manifest.digest)
         self._target = manifest.target
         self._reasons: Reasons | None = None
+        self._pickle, self._twin = _By.of(model, "pickle"), None
+        if model.twin is not None and claim is not None:
+            told = {"digest": claim.digest, "libraries": claim.libraries, "tolerance": manifest.tolerance}
+            self._twin = _By.of(model.twin, f"twin:{claim.way}", twin=told)
 
     def answers(self, requests: Sequence[Request]) -> Iterator[list[Ready]]:
         """Answer every request, in order, as many at a time as one call to the model takes."""
@@ -108,7 +131,7 @@ class Answering:
         if not checked:
             return []
         try:
-            predictions = self._model.predict(Rows.join([each.rows for each in checked]))
+            by, predictions = self._ask(checked)
         except PredictionFailed as failed:
             # Halving finds one culprit among n in 2·log2(n) calls; one call each would take n.
             if half := len(checked) // 2:
@@ -119,7 +142,7 @@ class Answering:
         start = 0
         for each in checked:
             end = start + len(each.rows)
-            ready.append(self._predicted(each, predictions[start:end], at_us))
+            ready.append(self._predicted(each, by, predictions[start:end], at_us))
             start = end
         return ready
 
@@ -134,11 +157,22 @@ class Answering:
         answers = [answer(each, self._target) for each in predictions]
         if checked.explained is None:
             return answers
-        # Of the pickle: a twin may be off in the last digits, and reasons add up to what was answered.
         told = self._explaining().tell(checked.explained, checked.rows, predictions)
         return [each | why for each, why in zip(answers, told, strict=True)]
 
-    def _predicted(self, checked: _Checked, predictions: Sequence[Prediction], at_us: int) -> Ready:
+    def _ask(self, checked: Sequence[_Checked]) -> tuple[_By, list[Prediction]]:
+        """Answer by the twin, where there is one that is trusted; what it cannot answer, the pickle may.
+
+        Where reasons are asked for it is the pickle: they add up to what was answered, to the last digits.
+        """
+        rows = Rows.join([each.rows for each in checked])
+        is_plain = all(each.explained is None for each in checked)
+        if is_plain and self._twin is not None and self._twins is not None and self._twins.trusts(self._name):
+            with suppress(PredictionFailed):
+                return self._twin, self._twin.model.predict(rows)
+        return self._pickle, self._model.predict(rows)
+
+    def _predicted(self, checked: _Checked, by: _By, predictions: Sequence[Prediction], at_us: int) -> Ready:
         request = checked.request
         record = str(request.record)
         try:
@@ -157,8 +191,11 @@ class Answering:
         ]
         warnings = sum(len(each.unlike) for each in predictions)
         body = wording.predictions(record, request.model, request.version, shown)
+        if by is self._twin and self._twins is not None:
+            self._twins.offer(self._model, request.record, checked.rows, predictions)
         meta = {"predicted_at_us": at_us, "warnings": warnings}
-        return self._ready(request, 201, body, meta, tuple(rows))
+        leaving = Answer(request=request, status=201, body=body)
+        return self._ready(leaving, by, meta, tuple(rows))
 
     def _failed(self, request: Request, failed: PredictionFailed) -> Ready:
         log.error(
@@ -169,16 +206,13 @@ class Answering:
 
     def _problem(self, request: Request, trouble: Trouble) -> Ready:
         body = trouble.body(str(request.record))
-        return self._ready(request, trouble.status, body, {"problem": trouble.slug}, ())
+        leaving = Answer(request=request, status=trouble.status, body=body)
+        return self._ready(leaving, self._pickle, {"problem": trouble.slug}, ())
 
     def _ready(
-        self,
-        request: Request,
-        status: int,
-        body: bytes,
-        meta: dict[str, Any],
-        rows: tuple[PredictionRow, ...],
+        self, leaving: Answer, by: _By, meta: dict[str, Any], rows: tuple[PredictionRow, ...]
     ) -> Ready:
+        request = leaving.request
         meta["received_at_us"] = request.received_at_us
         if request.alias is not None:
             meta["alias"] = request.alias
@@ -192,16 +226,16 @@ class Answering:
             model=request.model,
             version=request.version,
             digest=self._digest,
-            status=status,
+            status=leaving.status,
             input=request.body,
-            output=body,
+            output=leaving.body,
             actor=request.actor,
-            meta=self._about + orjson.dumps(meta)[1:],
-            runtime=self._runtime,
+            meta=by.about + orjson.dumps(meta)[1:],
+            runtime=by.runtime,
             rows=rows,
             key=request.key,
         )
-        return Ready(answer=Answer(request=request, status=status, body=body), record=record)
+        return Ready(answer=leaving, record=record)
 
 
 def _unlike(prediction: Prediction) -> list[tuple[str, str]]:

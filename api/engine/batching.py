@@ -17,6 +17,7 @@ import structlog
 
 from api.engine.answers import Answering, Ready
 from api.engine.desk import Desk, Request
+from api.engine.twins import Twins
 from models.model import Model
 from models.registry import ModelRefused
 
@@ -38,7 +39,9 @@ class Lane:
         desk: Desk,
         deliver: Callable[[Sequence[Ready]], None],
         clock: Callable[[], int],
+        twins: Twins | None = None,
     ) -> None:
+        self._twins = twins
         self._load, self._desk, self._deliver, self._clock = load, desk, deliver, clock
         self._loop = asyncio.get_running_loop()
         self._waiting: deque[Request] = deque()
@@ -98,9 +101,10 @@ class Lane:
             self._refused_at, self.reason = time.monotonic(), str(refused)
             log.exception("model-refused", reason=self.reason, exc_info=not isinstance(refused, ModelRefused))
         else:
-            self._answering, self.reason = Answering(model, self._clock), None
+            self._answering, self.reason = Answering(model, self._clock, self._twins), None
             manifest = model.manifest
-            log.info("model-loaded", model=manifest.model, version=manifest.version, digest=manifest.digest)
+            about = {"model": manifest.model, "version": manifest.version, "digest": manifest.digest}
+            log.info("model-loaded", **about, twin=model.twinless or "answers")
 
     def _answer(self, answering: Answering, group: list[Request]) -> None:
         delivered: set[Request] = set()

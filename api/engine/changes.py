@@ -33,7 +33,7 @@ def plan(change: Change, sources: Sources) -> Plan:
     match change.name.partition(".")[0]:
         case "client":
             return admitting.plan(change, sources)
-        case "model":
+        case "model" | "twin":
             return versioning.plan(change, sources.table, sources.loading)
         case "erasure":
             return erasing.plan(change, sources)

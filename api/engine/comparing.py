@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from math import isclose
 from typing import Any
 
 import orjson
@@ -34,8 +35,11 @@ class Comparison:
     largest: float | None
 
 
-def compare(recorded: Given, replayed: Given) -> Comparison:
-    """Say whether an answer is `identical`, `equal` (no number is off by more than the tolerance), or `different`."""
+def compare(recorded: Given, replayed: Given, twin: float | None = None) -> Comparison:
+    """Say whether an answer is `identical`, `equal` (no number is off by more than the tolerance), or `different`.
+
+    `twin` is the tolerance of the twin that gave the recorded answer, where one did: of numbers beyond 1 a share.
+    """
     if recorded == replayed:
         return Comparison(verdict="identical", differences=[], count=0, largest=None)
     if recorded.status == replayed.status:
@@ -43,13 +47,19 @@ def compare(recorded: Given, replayed: Given) -> Comparison:
     else:
         found = list(_differences("/status", recorded.status, replayed.status, is_number=False))
     by = [each["difference"] for each in found if "difference" in each]
-    is_equal = len(by) == len(found) and all(each <= TOLERANCE for each in by)
+    is_equal = len(by) == len(found) and all(_is_near(each, twin) for each in found)
     return Comparison(
         verdict="equal" if is_equal else "different",
         differences=found[:LISTED],
         count=len(found),
         largest=max(by, default=None),
     )
+
+
+def _is_near(found: Mapping[str, Any], twin: float | None) -> bool:
+    if twin is None:
+        return bool(found["difference"] <= TOLERANCE)
+    return isclose(found["recorded"], found["replayed"], rel_tol=twin, abs_tol=twin)
 
 
 def _differences(at: str, left: Any, right: Any, *, is_number: bool = True) -> Iterator[dict[str, Any]]:

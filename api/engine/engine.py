@@ -37,6 +37,7 @@ from api.engine.quotas import Quotas, told
 from api.engine.replaying import Replays
 from api.engine.retaining import Retaining
 from api.engine.roster import Roster
+from api.engine.twins import Twins
 from api.engine.witnesses import Witnesses
 from api.settings import Settings
 from db import originals
@@ -69,16 +70,15 @@ class Engine:
         self._committer = Committer(ledger, self._desk, self._keys)
         self._events = Events(self._committer, settings.events_days, clock)
         self._witnesses = Witnesses(settings, ledger, self._committer)
+        self._twins = Twins(settings.twin_checked, roster, self._perform)
         self._lanes = Lanes(
-            roster, self._loading, self._desk, lambda load: Lane(load, self._desk, self._committer.put, clock)
-        )
-        self._replays = Replays(
-            settings,
+            roster,
+            self._loading,
             self._desk,
-            lambda record: originals.read(roster.reader, record),
-            self._committer.put,
-            clock,
+            lambda load: Lane(load, self._desk, self._committer.put, clock, self._twins),
         )
+        read = partial(originals.read, roster.reader)
+        self._replays = Replays(settings, self._desk, read, self._committer.put, clock)
         self._alerting = Alerting(settings, roster.reader, self._committer, clock)
         self._doors: set[asyncio.StreamWriter] = set()
         self._is_stopping = False
@@ -97,6 +97,7 @@ class Engine:
                 tasks.create_task(beat(self._committer, self._settings.heartbeat_s, self._clock))
                 tasks.create_task(self._keys.purge_for_ever(self._committer.with_pen))
                 tasks.create_task(self._refuse_late())
+                tasks.create_task(self._twins.run())
                 tasks.create_task(self._events.purge_for_ever())
                 tasks.create_task(Retaining(self._settings, self._perform, self._clock).run())
                 tasks.create_task(self._alerting.run())
@@ -226,6 +227,7 @@ class Engine:
             "ledger": self._committer.state(),
             "witnesses": self._witnesses.state(),
             "alerts": self._alerting.state(),
+            "twins": self._twins.state(),
             "waiting": len(self._desk),
             "pid": os.getpid(),
             "started_at_us": self._started_at_us,

@@ -7,6 +7,7 @@ take down the one that answers.
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,6 +32,7 @@ class Loading:
 
     def __init__(self, settings: Settings) -> None:
         self._store, self._largest_bytes = settings.store, settings.largest_artefact_bytes
+        self._twin = settings.twin
         self._publishers = () if settings.publishers is None else _publishers(settings.publishers)
         # Loading turns warnings into errors for the whole process while it lasts: two at once would undo that.
         self._one_at_a_time = threading.Lock()
@@ -41,12 +43,15 @@ class Loading:
         """Load a version whose files are those registered, proved by its golden answers; raises ModelRefused."""
         from models import registry
 
-        terms = self._terms(found)
+        terms = replace(self._terms(found), twin=self._twin)
         with self._one_at_a_time:
             return registry.load(self._store, found.model, found.version, found.digest, terms)
 
     def prove(self, found: Registered) -> None:
-        """See in another process that a version loads, and keep that process for the next; raises ModelRefused."""
+        """See in another process that a version loads and its twin is one, whether twins answer here or not.
+
+        Keeps that process for the next; raises ModelRefused.
+        """
         from models import proving
 
         question = proving.Question(

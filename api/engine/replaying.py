@@ -32,7 +32,7 @@ from db.records import Kind, Origin, Record
 
 AT_ONCE = 2  # each takes a core for the second and a half that importing scikit-learn takes
 _COMMAND = (sys.executable, "-m", "models.replay")
-_MADE_BY = ("runtime", "libraries", "process")
+_MADE_BY = ("runtime", "libraries", "process", "twin")
 log = structlog.get_logger()
 
 
@@ -244,7 +244,8 @@ def _given(original: Original, said: Mapping[str, Any]) -> Given:
 def _body(record: UUID, replayed: Replayed, made_by: Mapping[str, Any]) -> bytes:
     original = replayed.original
     recorded = Given(status=original.status, body=original.output)
-    found = comparing.compare(recorded, replayed.given)
+    twin = made_by.get("twin", {}).get("tolerance")
+    found = comparing.compare(recorded, replayed.given, twin)
     largest = {} if found.largest is None else {"largest_difference": found.largest}
     return orjson.dumps(
         {
@@ -254,7 +255,7 @@ def _body(record: UUID, replayed: Replayed, made_by: Mapping[str, Any]) -> bytes
             "version": original.version,
             "digest": original.digest.hex(),
             "verdict": found.verdict,
-            "tolerance": comparing.TOLERANCE,
+            "tolerance": comparing.TOLERANCE if twin is None else twin,
             "differences": found.differences,
             "difference_count": found.count,
             **largest,

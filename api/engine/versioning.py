@@ -25,6 +25,8 @@ def plan(change: Change, table: Table, loading: Loading) -> Plan:
             return _promote(change, table, loading)
         case "model.rollback":
             return _rollback(change, table, loading)
+        case "twin.on" | "twin.off":
+            return _switch_twin(change, table, loading)
     raise ChangeRefused("validation", f"there is no change {change.name!r}")
 
 
@@ -121,6 +123,28 @@ def _rollback(change: Change, table: Table, loading: Loading) -> Plan:
         apply=apply,
         model=model,
         version=found.version,
+        digest=found.digest,
+    )
+
+
+def _switch_twin(change: Change, table: Table, loading: Loading) -> Plan:
+    """Keep a version's twin from answering, or let it answer again once it has proved itself anew."""
+    model, version = text_of(change, "model"), text_of(change, "version")
+    found = table.versions.get((model, version))
+    if found is None:
+        raise ChangeRefused("not-found", f"model {model} has no registered version {version}")
+    is_off, wants_off = found.twin_off_at_us is not None, change.name == "twin.off"
+    if is_off and not wants_off:
+        _insist_that_it_loads(found, loading, "given its twin again")
+    off_at_us = (found.twin_off_at_us or change.now_us) if wants_off else None
+    return Plan(
+        kind=Kind.TWIN,
+        result={"model": model, "version": version, "off_at_us": off_at_us},
+        apply=None
+        if is_off == wants_off
+        else lambda connection: versions.switch_twin(connection, model, version, off_at_us),
+        model=model,
+        version=version,
         digest=found.digest,
     )
 
