@@ -135,3 +135,22 @@ def test_what_moved_is_drawn_in_the_words_of_the_form() -> None:
     assert plot is not None and ">Years<" in plot and "<b>" not in plot
     assert "<style" not in plot and "style=" not in plot
     assert quality.moved({**found, "n": 199}, FORM.labels).plot is None
+
+
+def test_the_second_of_two_clicks_waits_for_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the same form is being answered, its second sending is asked again until that answer is there."""
+    busy = {"type": "/problems/in-flight"}
+    answers = [Answered(status=409, raw=b"", headers={}, content=busy)] * 3
+    answers.append(Answered(status=201, raw=b"first", headers={}))
+
+    def ask(_question: Question) -> Answered:
+        if (answered := answers.pop(0)).status >= 400:
+            raise ApiRefused(answered)
+        return answered
+
+    monkeypatch.setattr(models, "ask", ask)
+    monkeypatch.setattr(models, "BUSY_S", 0)
+    visitor = Visitor(token="t", scopes=frozenset())
+    asked = models.Asked(contract=CONTRACT, form=FORM, visitor=visitor)
+
+    assert models._predicted(asked, {"years": 39}, "once").raw == b"first"

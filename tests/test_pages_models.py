@@ -6,6 +6,7 @@ import html
 import json
 import re
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -145,12 +146,16 @@ def test_ten_kilobytes_are_kept_and_refused(person: Person) -> None:
 
 
 def test_a_form_sent_twice_is_one_record(person: Person) -> None:
-    """A double click, or a page loaded again, leads to the same answer; another entry to another one."""
-    first, second = (_ask(person, "housing", {"age": "61"}) for _ in range(2))
-    other = _ask(person, "housing", {"age": "62"})
+    """A double click, and a page loaded again, lead to the same answer; another entry to another one."""
+    token = hidden(person.look("/models/housing").text, "csrf_token")
+    form = {"csrf_token": token, "once": "1", "age": "61"}
+    with ThreadPoolExecutor(2) as fingers:
+        clicks = list(fingers.map(lambda _: person.http.post("/models/housing", data=form), range(2)))
+    again, other = (_ask(person, "housing", {"age": age}) for age in ("61", "62"))
 
-    assert first == second
-    assert first != other
+    assert [each.status_code for each in clicks] == [303, 303]
+    assert {person.place(each) for each in clicks} == {again}
+    assert again != other
 
 
 def test_a_foreign_answer_does_not_exist(person: Person, admin: Caller) -> None:

@@ -41,12 +41,9 @@ def _ask(question: Question) -> Answered:
     return Answered(status=200, raw=b"", headers={}, content=ANSWERS[question.path])
 
 
-@pytest.fixture
-def page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Render the page of income for a visitor that may read models."""
+def _page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, visitor: Visitor) -> str:
     keys.create(tmp_path, "ES256")
     settings = Settings.from_environment({"ONRECORD_VAR": str(tmp_path)})
-    visitor = Visitor(token="t", scopes=frozenset({"models:read"}))
     monkeypatch.setattr(Access, "visitor", lambda _self, _model: visitor)
     for each in (quality, versions):
         monkeypatch.setattr(each, "ask", _ask)
@@ -54,6 +51,23 @@ def page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     answer = pages.test_client().get("/models/income/performance", headers={"Accept-Language": "de"})
     assert answer.status_code == 200
     return answer.text
+
+
+@pytest.fixture
+def page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Render the page of income for a visitor that may read models."""
+    visitor = Visitor(token="t", scopes=frozenset({"models:read"}))
+    return _page(tmp_path, monkeypatch, visitor)
+
+
+def test_strangers_are_told_of_training_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What came of all clients' predictions, which is dear to compute, is not for who did not sign in."""
+    stranger = Visitor(token="t", scopes=frozenset({"models:read"}), is_public=True)
+
+    page = _page(tmp_path, monkeypatch, stranger)
+
+    assert "After training" in page and "87" in page
+    assert "In use" not in page
 
 
 def test_measures_in_use_stand_beside_their_confidence(page: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,6 +24,7 @@ from api.pages.fields import Field, Form, form_of
 # To predict, and to read what was predicted on the page behind it.
 NEEDED = ("predict", "predictions:read")
 ONCE = "once"
+PATIENCE, BUSY_S = 40, 0.1  # a little less than half of what a prediction may take
 Shown = str | tuple[str, int] | Response
 
 
@@ -173,15 +175,23 @@ def _predicted(asked: Asked, instance: Mapping[str, Any], once: str) -> Answered
 def _asked_once(asked: Asked, content: Mapping[str, Any], once: str) -> Answered:
     body = orjson.dumps(content)
     key = hashlib.sha256(once.encode() + b"\n" + body).hexdigest()
-    return ask(
-        Question(
-            method="POST",
-            path=f"/v1/models/{asked.contract.model}/predictions",
-            token=asked.visitor.token,
-            body=body,
-            headers={"Content-Type": "application/json", "Idempotency-Key": key},
-        )
+    question = Question(
+        method="POST",
+        path=f"/v1/models/{asked.contract.model}/predictions",
+        token=asked.visitor.token,
+        body=body,
+        headers={"Content-Type": "application/json", "Idempotency-Key": key},
     )
+    for _ in range(PATIENCE):
+        try:
+            return ask(question)
+        except ApiRefused as refused:
+            if refused.slug != "in-flight":
+                raise
+        time.sleep(
+            BUSY_S
+        )  # a double click: the first of the two is being answered, and its answer is this one's
+    return ask(question)
 
 
 def _by_field(form: Form, refused: ApiRefused) -> dict[str, str]:

@@ -46,7 +46,9 @@ class Quality:
             abort(404)
         visitor = self.access.visitor(model)
         version = versions.champion(visitor, model)
-        live = None if version is None else self._live(visitor, model)
+        # Of all clients, and dear to compute: not for strangers.
+        is_told = version is not None and not visitor.is_public
+        live = self._live(visitor, model) if is_told else None
         return render_template(
             "quality.html",
             contract=self.contracts[model],
@@ -55,7 +57,7 @@ class Quality:
             live=live,
             described=described,
             plots=_plots(live or {}),
-            drift=None if version is None else self._drift(visitor, model),
+            drift=self._drift(visitor, model) if is_told else None,
         )
 
     def _live(self, visitor: Visitor, model: str) -> Mapping[str, Any] | None:
