@@ -78,7 +78,7 @@ def test_an_auditor_goes_from_sign_in_to_proof_and_replay(page: Page, service: S
     find(page, "Reference", "audited-1")
     assert "reference=audited-1" in page.url
 
-    page.get_by_role("table").get_by_role("link").first.click()
+    page.get_by_role("table").get_by_role("link").first.press("Enter")
 
     expect(page.get_by_role("heading", level=1)).to_have_text("Prediction 1 of its record")
     assert name in page.content()
@@ -87,7 +87,7 @@ def test_an_auditor_goes_from_sign_in_to_proof_and_replay(page: Page, service: S
     expect(page.get_by_role("img", name="The path from leaf")).to_be_visible()
     expect(page.get_by_text("That is the root which the checkpoint signs")).to_be_visible()
 
-    page.get_by_role("button", name="Replay it").click()
+    page.get_by_role("button", name="Replay it").press("Enter")
 
     expect(page.get_by_role("heading", level=1)).to_have_text("Replay: identical")
     assert "/console/replays/" in page.url
@@ -178,7 +178,7 @@ def test_every_page_is_for_everybody(browser: Browser, service: Service) -> None
         "hold": f"/console/holds/ask?prediction={name}",
         **{each: f"/console/{each}" for each in ("holds", "ledger", "models", "clients", "clients/new", "events")},
         "model": "/console/models/income",
-        "drift": "/console/models/housing/drift",
+        **{each: f"/console/models/housing/{each}" for each in ("drift", "performance", "alerts")},
     }  # fmt: skip
     ARTEFACTS.mkdir(parents=True, exist_ok=True)
     context = browser.new_context(viewport=DESKTOP, base_url=service.url)

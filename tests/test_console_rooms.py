@@ -91,7 +91,17 @@ def test_pages_follow_one_another_and_the_table_is_exported_whole(person: Person
 
 
 @pytest.mark.parametrize(
-    "room", ["/models", "/models/income", "/models/iris/drift", "/clients", "/holds", "/events"]
+    "room",
+    [
+        "/models",
+        "/models/income",
+        "/models/iris/drift",
+        "/models/iris/performance",
+        "/models/income/alerts",
+        "/clients",
+        "/holds",
+        "/events",
+    ],
 )
 def test_every_table_is_a_file_too(person: Person, room: str) -> None:
     """Whatever a table shows, its CSV has the same rows."""
@@ -135,6 +145,26 @@ def test_drift_is_shown_as_a_table_and_a_picture(person: Person, demo: Caller) -
     assert "default-src 'none'" in drawn.headers["Content-Security-Policy"]
 
 
+def test_performance_says_what_came_of_reported_outcomes(person: Person, admin: Caller) -> None:
+    """Twelve reported outcomes give each metric a value beside that of the training, a matrix, and a plot."""
+    flower = {"sepal_length": 5, "sepal_width": 3, "petal_length": 1, "petal_width": 0.2}
+    made = admin.predict("iris", *([flower] * 12)).json()["predictions"]
+    for each in made:
+        done = admin.http.put(f"/v1/predictions/{each['id']}/outcome", json={"value": "setosa"})
+        assert done.status_code in (200, 201), done.text
+        admin.seen[done.json()["record"]] = done.content
+
+    page = person.look("/console/models/iris/performance")
+    drawn = person.look("/console/models/iris/performance.svg?plot=progress")
+    one = person.look(f"/console/predictions/{made[0]['id']}")
+
+    accuracy = next(each for each in cells(page.text) if each[0] == "accuracy_score")
+    assert (float(accuracy[1]), accuracy[5]) == (1, "1")
+    assert "What was answered, by what happened" in page.text
+    assert drawn.headers["Content-Type"] == "image/svg+xml"
+    assert "<b><bdi>setosa</bdi></b>, observed" in one.text
+
+
 def test_a_champion_that_was_changed_meanwhile_is_not_overwritten(person: Person) -> None:
     """The form carries what was read; sent with another tag it is refused, sent by another site, too."""
     token = hidden(person.look("/console/models/income").text, "csrf_token")
@@ -147,6 +177,29 @@ def test_a_champion_that_was_changed_meanwhile_is_not_overwritten(person: Person
     forged = person.http.post("/console/models/income/champion", data=stale | {"csrf_token": "x"})
 
     assert [each.status_code for each in (refused, foreign, forged)] == [412, 403, 400]
+
+
+def test_a_champion_is_chosen_by_the_tag_that_was_read(person: Person, admin: Caller) -> None:
+    """Sent with the tag that was read, the form lets the version answer; one that is not registered is not found."""
+    place = "/console/models/credit"
+    token = hidden(person.look(place).text, "csrf_token")
+
+    def choose(version: str) -> httpx.Response:
+        etag = admin.http.get("/v1/models/credit/aliases/champion").headers["ETag"]
+        form = {"csrf_token": token, "version": version, "etag": etag}
+        return person.http.post(f"{place}/champion", data=form)
+
+    assert [choose(version).status_code for version in ("1", "99")] == [303, 404]
+
+
+def test_a_time_keeps_its_place_in_the_field(person: Person) -> None:
+    """Whatever zone an address names, the field shows the same moment in UTC, as a browser's own field takes it."""
+    page = person.look(
+        str(httpx.URL("/console", params={"from": "2026-11-20T10:30:00+02:00", "to": "2026-11-21T09:30"}))
+    )
+
+    assert 'value="2026-11-20T08:30:00"' in page.text
+    assert 'value="2026-11-21T09:30:00"' in page.text
 
 
 def test_a_new_secret_is_shown_once_and_the_leaked_one_is_dead(person: Person, service: Service) -> None:

@@ -14,6 +14,7 @@ from api.console.events import events_pages
 from api.console.finding import create_finding
 from api.console.holds import holding
 from api.console.ledger import ledger_pages
+from api.console.measured import measured
 from api.console.opening import opening
 from api.console.tables import with_args
 from api.console.versioned import versioned
@@ -32,6 +33,7 @@ def install(pages: Flask, models: Collection[str]) -> None:
         ledger_pages,
         versioned,
         drifted,
+        measured,
         clients_pages,
         events_pages,
     )

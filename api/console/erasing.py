@@ -31,13 +31,13 @@ def ask(name: str) -> str:
 @erasing.post("/predictions/<name>/erase")
 def erase(name: str) -> str | tuple[str, int] | Response:
     """Show what would go, or let it go where that was seen and confirmed."""
-    entries = {each: request.form.get(each, "").strip() for each in ("ground", "reason", "whole", "once")}
+    entries = {each: request.form.get(each, "").strip() for each in ("ground", "reason", "once")}
     errors = _wrong(entries)
     if errors:
         return _page("console/erase.html", name, entries, errors=errors), 422
     is_confirmed = request.form.get("step") == "erase"
     asked = {
-        "select": {"record": name.partition(".")[0]} if entries["whole"] else {"prediction": name},
+        "select": {"prediction": name},
         "ground": entries["ground"],
         "reason": entries["reason"],
         "dry_run": not is_confirmed,

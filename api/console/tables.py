@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import datetime
 import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from api.cells import safe
 from api.pages.calling import read
 
 Row = Mapping[str, Any]
+TIMES = ("from", "to")
 MOST_PAGES, PER_PAGE = 100, 100  # what one CSV holds at most is read in that many questions
 
 
@@ -89,8 +91,17 @@ def zoned(text: str) -> str:
     return f"{text}T00:00:00Z" if len(text) == len("2026-11-20") else text
 
 
+def unzoned(text: str) -> str:
+    """Write a time as a field for date and time shows it, in UTC; what is no time stays what it is."""
+    try:
+        time = datetime.datetime.fromisoformat(text).astimezone(datetime.UTC)
+    except (ValueError, OverflowError):
+        return text
+    return f"{time:%Y-%m-%dT%H:%M:%S}"
+
+
 def conditions(names: Iterable[str]) -> tuple[dict[str, str], dict[str, str]]:
-    """Read the conditions of an address: as they were entered, and as the API takes them."""
+    """Read the conditions of an address: as fields show them, and as the API takes them."""
     entered = {name: text for name in names if (text := request.args.get(name, "").strip())}
-    asked = {name: zoned(text) if name in ("from", "to") else text for name, text in entered.items()}
-    return entered, asked
+    asked = {name: zoned(text) if name in TIMES else text for name, text in entered.items()}
+    return {name: unzoned(text) if name in TIMES else text for name, text in asked.items()}, asked
