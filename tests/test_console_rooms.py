@@ -13,6 +13,8 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
+from api import contract
+from api.app import CONTRACT
 from api.console.proofs import lefts, picture
 from db.notes import Checkpoint, Proof
 from db.tree import leaf_hash, node_hash
@@ -21,6 +23,9 @@ from tests.pages import Person, hidden
 from tests.service import Caller, Service
 
 pytestmark = pytest.mark.parametrize("service", ["sqlite"], indirect=True)
+EXAMPLES = {
+    name: each.examples[0]["instances"][0] for name, each in contract.read(CONTRACT, 10).models.items()
+}
 ROOMS = (
     "",
     "/ledger",
@@ -145,24 +150,17 @@ def test_drift_is_shown_as_a_table_and_a_picture(person: Person, demo: Caller) -
     assert "default-src 'none'" in drawn.headers["Content-Security-Policy"]
 
 
-def test_performance_says_what_came_of_reported_outcomes(person: Person, admin: Caller) -> None:
-    """Twelve reported outcomes give each metric a value beside that of the training, a matrix, and a plot."""
-    flower = {"sepal_length": 5, "sepal_width": 3, "petal_length": 1, "petal_width": 0.2}
-    made = admin.predict("iris", *([flower] * 12)).json()["predictions"]
-    for each in made:
-        done = admin.http.put(f"/v1/predictions/{each['id']}/outcome", json={"value": "setosa"})
-        assert done.status_code in (200, 201), done.text
-        admin.seen[done.json()["record"]] = done.content
+def test_performance_without_outcomes_says_why_there_is_none(person: Person, demo: Caller) -> None:
+    """Where nobody reported anything, each metric says why it has no value; the picture is drawn all the same."""
+    made = demo.predict("credit", dict(EXAMPLES["credit"])).json()["predictions"][0]
+    since = demo.http.get(f"/v1/predictions/{made['id']}").json()["at"]
 
-    page = person.look("/console/models/iris/performance")
-    drawn = person.look("/console/models/iris/performance.svg?plot=progress")
-    one = person.look(f"/console/predictions/{made[0]['id']}")
+    page = person.look(str(httpx.URL("/console/models/credit/performance", params={"from": since})))
+    drawn = person.look("/console/models/credit/performance.svg?plot=progress")
 
-    accuracy = next(each for each in cells(page.text) if each[0] == "accuracy_score")
-    assert (float(accuracy[1]), accuracy[5]) == (1, "1")
-    assert "What was answered, by what happened" in page.text
+    assert "Nobody has reported what really happened" in page.text
+    assert {(each[0] == "", each[1], each[6] == "") for each in cells(page.text)} == {(False, "", False)}
     assert drawn.headers["Content-Type"] == "image/svg+xml"
-    assert "<b><bdi>setosa</bdi></b>, observed" in one.text
 
 
 def test_a_champion_that_was_changed_meanwhile_is_not_overwritten(person: Person) -> None:
