@@ -42,6 +42,7 @@ from api.health import Health
 from api.holds import Holds
 from api.ledger import Ledger
 from api.line import Line
+from api.metrics import Metrics
 from api.pages.application import create_pages
 from api.pages.calling import Inside
 from api.performance import Performance
@@ -135,6 +136,7 @@ def _handlers(
         drift=_drift(settings, agreed, reader),
         performance=_performance(settings, agreed, reader),
         usage=_usage(agreed, reader),
+        metrics=Metrics(line=line),
         health=Health(line=line, models=tuple(agreed.models)),
         document=Document(content=document, tag=conditions.tag(document)),
     )

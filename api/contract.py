@@ -35,6 +35,7 @@ PUBLIC = frozenset(
         "ledger.consistency",
         "health.live",
         "health.ready",
+        "metrics.read",
         "document.read",
     }
 )

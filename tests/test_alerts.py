@@ -225,6 +225,8 @@ def test_a_shift_of_real_predictions_fires(short_folder: Path) -> None:
             assert time.monotonic() < until, found
             time.sleep(0.2)
 
+        firing = 'onrecord_alert_firing{alert="drifted",model="income"} 1.0'
+        assert firing in admin.http.get("/metrics").text
         record = admin.http.get(f"/v1/records/{found['record']}").json()
         assert record["kind"] == "alert"
         assert (found["n"], found["version"]) == (300, "1")
