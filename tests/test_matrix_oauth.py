@@ -20,7 +20,7 @@ from tests.sockets import good
 
 INVALID = 'Bearer realm="onrecord", error="invalid_token"'
 FORM = {"grant_type": "client_credentials"}
-FOLLOWED_WITHIN_S = 30
+FOLLOWED_WITHIN_S = 60
 
 
 @pytest.fixture(scope="module")

@@ -258,8 +258,8 @@ def test_a_receipt_is_small_and_quick_to_check() -> None:
     header = receipts.header(replace(_receipt(), hashes=(bytes(32),) * 20, index=999_999, size=1_000_000))
     found, key = receipts.evidence(_saved(_receipt())), VerifierKey.parse(KEY)
 
-    started = time.perf_counter()
+    started = time.process_time()  # what others do meanwhile is not counted
     for _ in range(20):
         list(receipts.check(found, key, input=SENT, output=ANSWERED))
-    assert (time.perf_counter() - started) / 20 < 0.02
+    assert (time.process_time() - started) / 20 < 0.02
     assert len(f"{HEADER}: {header}\r\n") < 2048
