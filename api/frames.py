@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from api.composition import ModelContract
+from api.problems import RequestRefused, validation
 from db import columns, predicted
-from db.predicted import Wanted
+from db.predicted import NotMadeYet, TooMuch, Wanted
 
 if TYPE_CHECKING:
     from models.columns import Frame
@@ -56,12 +57,13 @@ class Frames:
         """Read what was predicted and, where it was reported, what really happened.
 
         Raises:
+            RequestRefused: there are too many, or they cannot be read fast enough yet.
             StorageUnavailable: the database failed.
         """
         from models.columns import Chunk, frame
 
         contract = self.models[selection.model]
-        found = predicted.read(
+        found = _read(
             self.reader,
             Wanted(
                 model=selection.model,
@@ -77,6 +79,17 @@ class Frames:
         kinds = {name: is_numeric(contract.features[name]) for name in named}
         made = frame(chunks, found.outcomes, numeric=kinds, within=within)
         return Found(frame=made, size=found.size, erased=found.erased)
+
+
+def _read(reader: Any, wanted: Wanted) -> predicted.Read:
+    try:
+        return predicted.read(reader, wanted)
+    except TooMuch as many:
+        detail = "too many predictions for one answer; name a later `from`, or an earlier `to`"
+        raise validation([{"parameter": "from", "detail": detail}]) from many
+    except NotMadeYet as early:
+        detail = "what was predicted is still being put into columns; ask again in a minute"
+        raise RequestRefused("overloaded", detail, Retry_After="60") from early
 
 
 def is_numeric(schema: Mapping[str, Any]) -> bool:

@@ -20,6 +20,19 @@ from db.lookups import Filter
 from db.spans import SHOWN
 from db.tables import erased, head, prediction, record
 
+# Some five million predictions with outcomes; what is made of them takes five times as much.
+MOST_BYTES = 128_000_000
+# A quarter of a million predictions, read from payloads in some seconds.
+MOST_UNMADE = 32
+
+
+class TooMuch(Exception):
+    """So many predictions cannot be held at once; ask for a shorter time."""
+
+
+class NotMadeYet(Exception):
+    """So much of this has no blocks yet that reading it would take too long; they are being made."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
@@ -59,6 +72,8 @@ def read(engine: Engine, wanted: Wanted) -> Read:
     """Read the columns of these predictions, in the order of the ledger.
 
     Raises:
+        TooMuch: they are more than MOST_BYTES.
+        NotMadeYet: more than MOST_UNMADE spans of them have no blocks.
         StorageUnavailable: the database failed.
     """
     with moment(engine) as connection:
@@ -69,9 +84,11 @@ def read(engine: Engine, wanted: Wanted) -> Read:
         )  # they stand behind what they are about
         made = blocks.spans(connection, outcomes)
         found = list(_from_blocks(connection, wanted, within, made)) if made else []
-        for hole in _holes(outcomes, made):
-            for span in spans.cut(connection, hole):
-                found += _from_payloads(connection, wanted, within, span)
+        unmade = (span for hole in _holes(outcomes, made) for span in spans.cut(connection, hole))
+        for count, span in enumerate(unmade):
+            if count >= MOST_UNMADE:
+                raise NotMadeYet(f"more than {MOST_UNMADE} spans have no blocks")
+            found += _from_payloads(connection, wanted, within, span)
         found.sort(key=lambda each: (each.start, each.version))
         return Read(
             size=size,
@@ -106,6 +123,8 @@ def _from_blocks(
     asked: list[tuple[tuple[str, ...] | None, Sequence[range]]] = [(OUTCOME, made)]
     if shown := [span for span in made if span.start < within.stop]:
         asked.append((wanted.names, shown))
+    if sum(blocks.weight(connection, *of, names, of_spans) for names, of_spans in asked) > MOST_BYTES:
+        raise TooMuch(f"more than {MOST_BYTES} bytes of columns")
     for names, of_spans in asked:
         rows = blocks.stored(connection, *of, names, of_spans)
         for (start, version), found in groupby(rows, lambda row: (row.start, row.version)):

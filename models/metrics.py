@@ -7,7 +7,6 @@ and takes no longer for a million rows than for ten. Nothing raises for data tha
 None, with a reason.
 """
 
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import sqrt
@@ -68,12 +67,8 @@ class Performance:
 
 def measure(frame: Frame, target: Target) -> Performance:
     """Measure all rows of a frame that have an outcome of the target's kind."""
-    with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore"
-        )  # of a class that was never answered, and the like: the numbers say it
-        with np.errstate(all="ignore"):
-            return _classified(frame, target) if target.labels else _estimated(frame)
+    with np.errstate(all="ignore"):  # what came out of it is looked at
+        return _classified(frame, target) if target.labels else _estimated(frame)
 
 
 def _classified(frame: Frame, target: Target) -> Performance:
@@ -156,9 +151,12 @@ def _of_labels(counts: Whole) -> dict[str, Metric]:
     if not count:
         return dict.fromkeys(("accuracy_score", "balanced_accuracy_score"), none(0, "no outcomes"))
     accuracy = metrics.accuracy_score(truth, answered, sample_weight=weights)
-    balanced = metrics.balanced_accuracy_score(truth, answered, sample_weight=weights)
     happened = counts.sum(axis=1)
     there = happened > 0
+    # This is balanced_accuracy_score, which would complain of labels that were answered and never happened.
+    balanced = metrics.recall_score(
+        truth, answered, labels=np.flatnonzero(there), average="macro", sample_weight=weights
+    )
     recalls = np.diag(counts)[there] / happened[there]
     error = sqrt(float((recalls * (1 - recalls) / happened[there]).sum())) / int(there.sum())
     return {

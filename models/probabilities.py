@@ -1,5 +1,6 @@
 """How good probabilities were, of two labels and of more, by scikit-learn's functions."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from math import sqrt
 
@@ -11,6 +12,7 @@ from models.intervals import LEAST, Metric, as_said, hanley, hanley_error, logit
 
 _BINS = 10
 _TINY = float(np.finfo(np.float64).eps)
+_SUMS = 1e-8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,29 +29,42 @@ def of_two(is_positive: NDArray[np.bool_], scores: Doubles) -> tuple[dict[str, M
     """Measure the probabilities of the positive one of two labels."""
     from sklearn import metrics
 
-    order = np.argsort(scores, kind="stable")  # each metric would sort for itself; sorted, that costs little
-    truth, scores = is_positive[order].astype(np.int8), scores[order]
-    count, positives = len(truth), int(truth.sum())
+    count, positives = len(is_positive), int(is_positive.sum())
     if not count:
         names = ("roc_auc_score", "average_precision_score", "log_loss", "brier_score_loss")
         return dict.fromkeys(names, none(0, "no outcomes")), []
-    found: dict[str, Metric] = {}
-    if 0 < positives < count:
-        area = float(metrics.roc_auc_score(truth, scores))
-        found["roc_auc_score"] = hanley(area, positives, count - positives)
-        precision = float(metrics.average_precision_score(truth, scores))
-        found["average_precision_score"] = logit(precision, positives, count)
-    else:
-        found |= dict.fromkeys(
-            ("roc_auc_score", "average_precision_score"), none(count, "all outcomes are of one class")
-        )
-    right = np.where(truth == 1, scores, 1 - scores)
-    losses = -np.log(np.clip(right, _TINY, 1 - _TINY))
-    found["log_loss"] = mean(float(metrics.log_loss(truth, scores, labels=[0, 1])), losses, (0.0, None))
-    found["brier_score_loss"] = mean(
-        float(metrics.brier_score_loss(truth, scores, labels=[0, 1])), (1 - right) ** 2, (0.0, 1.0)
-    )
-    return found, _calibration(truth, scores)
+    order = np.argsort(
+        -scores
+    )  # each metric would sort for itself, the greatest first; sorted, that costs little
+    truth, scores = is_positive[order].astype(np.int8), scores[order]
+    with ThreadPoolExecutor(2) as threads:  # what takes long lets other threads run
+        curves = threads.submit(_curves, truth, scores, positives)
+        right = np.where(truth == 1, scores, 1 - scores)
+        losses = -np.log(np.clip(right, _TINY, 1 - _TINY))
+        loss = float(metrics.log_loss(truth, scores, labels=[0, 1]))
+        brier = float(metrics.brier_score_loss(truth, scores, labels=[0, 1]))
+        found = {
+            "log_loss": mean(loss, losses, (0.0, None)),
+            "brier_score_loss": mean(brier, (1 - right) ** 2, (0.0, 1.0)),
+        }
+        bins = _calibration(truth, scores)
+        return curves.result() | found, bins
+
+
+def _curves(truth: NDArray[np.int8], scores: Doubles, positives: int) -> dict[str, Metric]:
+    """Measure how well scores tell the two labels apart, wherever the line is drawn."""
+    from sklearn import metrics
+
+    count = len(truth)
+    if not 0 < positives < count:
+        alike = none(count, "all outcomes are of one class")
+        return dict.fromkeys(("roc_auc_score", "average_precision_score"), alike)
+    area = float(metrics.roc_auc_score(truth, scores))
+    precision = float(metrics.average_precision_score(truth, scores))
+    return {
+        "roc_auc_score": hanley(area, positives, count - positives),
+        "average_precision_score": logit(precision, positives, count),
+    }
 
 
 def of_many(truth: NDArray[np.int32], matrix: Doubles) -> dict[str, Metric]:
@@ -59,6 +74,11 @@ def of_many(truth: NDArray[np.int32], matrix: Doubles) -> dict[str, Metric]:
     count, labels = len(truth), list(range(matrix.shape[1]))
     if not count:
         return dict.fromkeys(("roc_auc_score", "log_loss", "brier_score_loss"), none(0, "no outcomes"))
+    sums = matrix.sum(axis=1, keepdims=True)
+    if (
+        np.abs(sums - 1).max() > _SUMS
+    ):  # of a twin that computes in single precision: scikit-learn would complain
+        matrix = matrix / sums
     right = matrix[np.arange(count), truth]
     losses = -np.log(np.clip(right, _TINY, 1 - _TINY))
     squares = (matrix**2).sum(axis=1) - 2 * right + 1

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import append, growth, load, proofs, rates, results, rounds
+from bench import append, growth, load, performance, proofs, rates, results, rounds
 from bench.peers import __main__ as peers
 from bench.peers import servers
 from bench.results import Report
@@ -48,6 +48,14 @@ def test_a_ledger_is_searched_and_verified_as_it_grows(written: Path) -> None:
     assert [name for name in growth.SEARCHES if f"| {name} | " not in shown] == []
     assert [line.split(" | ")[-1] for line in shown.splitlines() if line.startswith("| 1 | 2,300")] == ["0 |"]
     assert growth.sizes(10**7) == [10_000, 100_000, 1_000_000, 10_000_000]
+
+
+def test_performance_is_measured_of_every_prediction(written: Path) -> None:
+    """Each question is asked of a ledger with blocks and an unfinished end, and finds every outcome there is."""
+    performance.main(["--rows", "5000", "--rounds", "1", "--databases", "sqlite"])
+
+    shown = written.read_text()
+    assert [name for name in performance.ASKED if f"| sqlite | 5,000 | {name} | " not in shown] == []
 
 
 def test_requests_at_a_rate_are_all_sent_and_counted(tmp_path: Path) -> None:

@@ -11,9 +11,12 @@ import pytest
 
 from api.composition import ModelContract
 from api.frames import Found, Frames, Selection
+from api.problems import RequestRefused
+from db import predicted
 from db.engine import open_reader
 from tests import changing, sealed
 from tests.answering import recorded
+from tests.blocking import make_blocks
 from tests.changing import erasing
 from tests.ledgers import DATABASES, NOON_US, changed, fresh, writing
 from tests.test_columns import seen
@@ -105,6 +108,20 @@ def test_a_frame_can_be_a_part(url: str) -> None:
     assert rows_of(within) == mine
     assert set(narrow.frame.features) == {"sex"}
     assert len(frame_of(url, from_us=NOON_US + 10_000_000).frame) == 0
+
+
+def test_what_takes_too_long_or_too_much_is_refused(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A question that would hold a door for minutes, or fill its memory, is answered at once: what to do instead."""
+    monkeypatch.setattr(predicted, "MOST_UNMADE", 0)
+    with pytest.raises(RequestRefused, match="still being put into columns"):
+        frame_of(url)
+    with writing(url) as ledger:
+        make_blocks(ledger, url, 1)
+    assert rows_of(frame_of(url)) == recorded_rows(url)
+
+    monkeypatch.setattr(predicted, "MOST_BYTES", 100)
+    with pytest.raises(RequestRefused, match="violation"):
+        frame_of(url)
 
 
 @pytest.mark.parametrize("gone", [["input"], ["output"], ["input", "output", "meta"], ["actor"]])
