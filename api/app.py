@@ -16,6 +16,7 @@ from starlette.types import ASGIApp
 import db.clients
 import db.heads
 import db.holds
+import db.outcomes
 import db.security_events
 import db.standing
 import db.usage
@@ -43,12 +44,14 @@ from api.holds import Holds
 from api.ledger import Ledger
 from api.line import Line
 from api.metrics import Metrics
+from api.outcomes import Outcomes
 from api.pages.application import create_pages
 from api.pages.calling import Inside
 from api.performance import Performance
 from api.predictions import Predictions
 from api.records import Records
 from api.replays import Replays
+from api.schemas import Schema
 from api.security_events import SecurityEvents
 from api.settings import Settings
 from api.split import split
@@ -120,6 +123,7 @@ def _handlers(
         ),
         records=Records(lookups=lookups),
         replays=_replays(settings, line),
+        outcomes=_outcomes(settings, agreed, reader, line),
         erasures=Erasures(changing=changing),
         holds=Holds(changing=changing, listing=lambda: db.holds.listing(reader), clock_us=_now_us),
         clients=_clients(changing, reader),
@@ -164,6 +168,20 @@ def _performance(settings: Settings, agreed: contract.Contract, reader: Any) -> 
 def _replays(settings: Settings, line: Line) -> Replays:
     within_s = settings.replay_deadline_s + settings.answer_deadline_s + GRACE_S
     return Replays(line=line, root_path=settings.root_path, clock_us=_now_us, within_s=within_s)
+
+
+def _outcomes(settings: Settings, agreed: contract.Contract, reader: Any, line: Line) -> Outcomes:
+    return Outcomes(
+        line=line,
+        past=db.outcomes.Outcomes(reader),
+        models=agreed.models,
+        report=Schema(
+            {"$ref": "#/components/schemas/OutcomeReport"}, agreed.document["components"]["schemas"]
+        ),
+        root_path=settings.root_path,
+        clock_us=_now_us,
+        max_body_bytes=settings.max_body_bytes,
+    )
 
 
 def _clients(changing: Changing, reader: Any) -> Clients:

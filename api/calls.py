@@ -24,7 +24,8 @@ class Claims:
 class Call:
     """One request that passed the contract: parameters typed, body parsed, `raw` its exact bytes.
 
-    `accept` is the media type that was negotiated. `claims` is None on public operations only.
+    `media` is the media type of the body; only JSON comes parsed. `accept` is the one that was negotiated.
+    `claims` is None on public operations only.
     """
 
     claims: Claims | None = None
@@ -33,6 +34,7 @@ class Call:
     headers: Mapping[str, str] = field(default_factory=dict)
     body: Any = None
     raw: bytes = b""
+    media: str = JSON
     accept: str = JSON
 
     @property

@@ -66,21 +66,21 @@ class Checked:
         spec = declared.operations[operation_id]
         self._parameters = Parameters(spec["parameters"], declared.components)
         content = spec.get("requestBody", {}).get("content", {})
-        self._media = next(iter(content), None)
-        self._schema = Schema(content[JSON]["schema"], declared.components) if self._media == JSON else None
-        self._max_bytes = MAX_FORM_BYTES if self._media == FORM else declared.max_body_bytes
+        self._media = tuple(content)
+        self._schema = Schema(content[JSON]["schema"], declared.components) if JSON in content else None
+        self._max_bytes = MAX_FORM_BYTES if FORM in content else declared.max_body_bytes
         self._answers = _answers(spec)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path, query = self._parameters.read(scope.get("path_params", {}), scope["query_string"])
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         self._parameters.check(headers)
-        raw = b""
-        if self._media is not None:
-            self._check_headers(headers)
+        raw, media = b"", JSON
+        if self._media:
+            media = self._check_headers(headers)
             raw = await read_body(receive, int(headers["content-length"]), self._max_bytes)
         try:
-            body = self._parse(raw) if self._media is not None else None
+            body = self._parse(raw) if self._media and media == JSON else None
             accept = self._negotiate(headers.get("accept"))
         except RequestRefused as refused:
             refused.tell(**denials.of_body(raw))
@@ -93,11 +93,12 @@ class Checked:
             headers=headers,
             body=body,
             raw=raw,
+            media=media,
             accept=accept,
         )
         await self._next(scope, receive, send)
 
-    def _check_headers(self, headers: Mapping[str, str]) -> None:
+    def _check_headers(self, headers: Mapping[str, str]) -> str:
         length = headers.get("content-length", "")
         if not length:  # that it is a number, and no Transfer-Encoding beside it, api/guard.py has seen to
             raise RequestRefused("length-required", "send the body with Content-Length")
@@ -106,15 +107,16 @@ class Checked:
         media, _, parameters = headers.get("content-type", "").partition(";")
         charset = parameters.replace(" ", "").replace('"', "").lower()
         plain = headers.get("content-encoding", "identity").lower() == "identity"
-        if media.strip().lower() != self._media or charset not in ("", "charset=utf-8") or not plain:
-            detail = f"send {self._media} in UTF-8, without content coding"
+        media = media.strip().lower()
+        if media not in self._media or charset not in ("", "charset=utf-8") or not plain:
+            detail = f"send {' or '.join(self._media)} in UTF-8, without content coding"
             raise RequestRefused(
-                "unsupported-media-type", detail, Accept=str(self._media), Accept_Encoding="identity"
+                "unsupported-media-type", detail, Accept=", ".join(self._media), Accept_Encoding="identity"
             )
+        return media
 
     def _parse(self, raw: bytes) -> Any:
-        if self._schema is None:
-            return None  # a form: its handler answers in OAuth's own words
+        assert self._schema is not None, "a body of JSON has a schema"
         if not raw.strip():
             raise validation([{"pointer": "", "detail": "a body is required"}])
         body = read_json(raw)

@@ -28,7 +28,9 @@ _KINDS = {  # of each column what it holds, in the words of models/parquet.py
     "at": "time",
     **dict.fromkeys(("reference", "label"), "text"),
     "score": "number",
-    **dict.fromkeys(("has_outcome", "erased"), "boolean"),
+    "has_outcome": "boolean",
+    "outcome": "text",  # of some models a label, of others a number
+    "erased": "boolean",
 }
 _COLUMNS = tuple(_KINDS)
 
@@ -142,6 +144,7 @@ def _shown(found: FoundPrediction) -> dict[str, Any]:
         "client": found.client_id or None,
         "at": times.text(found.observed_at_us),
         "has_outcome": found.has_outcome,
+        "outcome": found.outcome,
         "reference": found.reference,
         "label": found.label,
         "score": found.score,
@@ -170,9 +173,13 @@ def _parquet(found: Iterator[FoundPrediction]) -> Iterator[bytes]:
 
     table = Table([Column(name=name, kind=kind) for name, kind in _KINDS.items()])
     batches = iter(lambda: list(itertools.islice(found, _BATCH)), [])
-    return stream(
-        table, ([_shown(each) | {"at": each.observed_at_us} for each in batch] for batch in batches)
-    )
+    return stream(table, (list(map(_typed, batch)) for batch in batches))
+
+
+def _typed(found: FoundPrediction) -> dict[str, Any]:
+    """Show one prediction as columns hold it: a time is a number, what happened a text."""
+    content = _shown(found) | {"at": found.observed_at_us}
+    return content | ({} if found.outcome is None else {"outcome": str(found.outcome)})
 
 
 _STREAMS = {"text/csv": _csv, "application/x-ndjson": _ndjson, "application/vnd.apache.parquet": _parquet}

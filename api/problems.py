@@ -58,6 +58,7 @@ PROBLEMS: Mapping[str, Kind] = {
     "too-large": Kind(413, "The body is too large", "The detail says how much is read. Split the request."),
     "unsupported-media-type": Kind(415, "Unsupported media type", "The header Accept says what can be sent, in UTF-8 and without content coding."),
     "key-reused": Kind(422, "The key belongs to another request", "The Idempotency-Key was sent before, by the same client to the same address, with another body. A new request needs a new key. Nothing was recorded."),
+    "impossible-outcome": Kind(422, "This cannot have happened", "The request matches the contract, but the model could not have answered this, or it was seen before the prediction was made, or in the future. `errors` says which. Nothing was recorded."),
     "invalid-features": Kind(422, "The model cannot take these values", "The request matches the contract, but this version cannot take it. `errors` names every culprit. The request is on record."),
     "internal": Kind(500, "The service failed", "A fault of ours; it was logged with the request's id. Nothing was given away that is not on record."),
     "prediction-failed": Kind(500, "The model failed", "The model raised an error or gave no finite answer. The request is on record, under the id in `record`."),

@@ -21,6 +21,7 @@ _DERIVED = ("idx", "of_idx", "position")
 _OUTCOME = (
     "prediction_idx", "position", "outcome_idx", "value", "number", "observed_at_us", "reported_at_us",
 )  # fmt: skip
+NONE_YET = -1  # where no outcome is known; no record has this place
 CONTENT = mask(("input", "output"))
 
 
@@ -44,22 +45,23 @@ def check(connection: Connection, records: Sequence[Record]) -> None:
     made = [(each.id, each.origin, each.outcome) for each in records if each.origin is not None]
     gone = _erased(connection, {of.idx for _, of, _ in made if of.unless_erased})
     reasons = {id_: "erased" for id_, of, _ in made if of.unless_erased and of.idx in gone}
-    newest: dict[tuple[int, int | None], None] = {}
+    seen: set[tuple[int, int | None]] = set()  # of this very group
     for id_, of, said in made:
         its = (of.idx, of.position)
         if said is None:
             continue
-        if said.after is not None and newest.get(its, _newest(connection, of)) != said.after:
+        if said.after is not None and (its in seen or _newest(connection, of) != said.after):
             reasons[id_] = "precondition-failed"
-        newest[its] = None  # in this very group
+        seen.add(its)
     if reasons:
         raise Overtaken(reasons)
 
 
-def _newest(connection: Connection, of: Origin) -> int | None:
+def _newest(connection: Connection, of: Origin) -> int:
     c = outcome.c
     its = (c.prediction_idx == of.idx, c.position == of.position)
-    return connection.scalar(select(c.outcome_idx).where(*its))
+    found = connection.scalar(select(c.outcome_idx).where(*its))
+    return NONE_YET if found is None else found
 
 
 def _erased(connection: Connection, places: set[int]) -> set[int]:

@@ -17,10 +17,11 @@ from db import walks
 from db.engine import is_storable, reading
 from db.erased import Erased, RecordErased, erasures_of
 from db.records import Kind, prediction_id
-from db.tables import payload, prediction, record
+from db.tables import outcome, payload, prediction, record
 from db.types import RecordId
 
 _STREAM_PAGE = 1_000  # rows per read of a stream: long enough to be fast, short enough to hold nothing back
+OWN = (Kind.PREDICTION, Kind.OUTCOME)  # kinds of records that a client may read where they are its own
 _POSITIONS = 2**31 - 1  # the column holds no more
 # What stands in leaves is for proofs: db/proofs.py.
 _RECORD = [each for each in record.c if each.name != "leaf"]
@@ -70,6 +71,7 @@ class FoundPrediction:
     label: str | None
     score: float | None
     has_outcome: bool
+    outcome: str | float | None = None  # None, too, where it was erased
     is_erased: bool = False
 
 
@@ -143,8 +145,9 @@ class Lookups:
         found = self.record(record_id, client_id)
         if not 0 <= position <= _POSITIONS:
             raise RecordNotFound(prediction_id(record_id, position))
-        columns = (prediction, literal(record_id, RecordId).label("id"), walks.IS_ERASED)
-        query = select(*columns).where(prediction.c.idx == found.idx, prediction.c.position == position)
+        columns = (prediction, literal(record_id, RecordId).label("id"), walks.IS_ERASED, *walks.OUTCOME)
+        rows = select(*columns).outerjoin(outcome, walks.ITS_OUTCOME)
+        query = rows.where(prediction.c.idx == found.idx, prediction.c.position == position)
         with reading(self._engine) as connection:
             row = connection.execute(query).one_or_none()
         if row is None:
@@ -156,7 +159,7 @@ class Lookups:
         )
 
     def record(self, record_id: UUID, client_id: str | None = None) -> FoundRecord:
-        """Return one record of any kind; where `client_id` is given, one of its predictions.
+        """Return one record of any kind; where `client_id` is given, one of its predictions or of its own reports.
 
         Raises:
             RecordNotFound: there is none, or, where `client_id` is given, it is another client's or of another kind.
@@ -168,8 +171,8 @@ class Lookups:
         )
         if client_id is not None:
             mine = client_id if is_storable(client_id) else ""
-            # What a client did with more powers than it has now may tell of others: its predictions are its own.
-            query = query.where(record.c.client_id == mine, record.c.kind == Kind.PREDICTION)
+            # What a client did with more powers than it has now may tell of others: what it said itself is its own.
+            query = query.where(record.c.client_id == mine, record.c.kind.in_(OWN))
         with reading(self._engine) as connection:
             row = connection.execute(query).mappings().one_or_none()
             erasures = () if row is None else erasures_of(connection, row["idx"])
@@ -201,5 +204,6 @@ def _prediction(row: Row[Any]) -> FoundPrediction:
         label=row.label,
         score=row.score,
         has_outcome=row.outcome_idx is not None,
+        outcome=row.value if row.number is None else row.number,
         is_erased=row.is_erased,
     )

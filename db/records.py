@@ -81,7 +81,8 @@ class Origin:
 class Outcome:
     """What is reported to have happened: the label in the model's own spelling, or a number and its text.
 
-    With `after`, it is only recorded while the newest outcome of its prediction is the record at that place.
+    With `after`, it is only recorded while the newest outcome of its prediction is the record at that place; -1: while
+    there is none.
     """
 
     value: str

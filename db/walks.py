@@ -27,7 +27,7 @@ from sqlalchemy import (
     tuple_,
 )
 
-from db.tables import erased, head, prediction, record
+from db.tables import erased, head, outcome, prediction, record
 
 if TYPE_CHECKING:
     from db.lookups import Filter
@@ -38,6 +38,9 @@ _VALUES = (("reference",), ("label",), ("model", "version"))  # that have an ind
 _HIDDEN = frozenset({"reference", "label", "model", "version", "score"})
 
 IS_ERASED = exists().where(erased.c.idx == prediction.c.idx).label("is_erased")  # of one row of a page
+
+OUTCOME = (outcome.c.value, outcome.c.number)
+ITS_OUTCOME = and_(outcome.c.prediction_idx == prediction.c.idx, outcome.c.position == prediction.c.position)
 
 Span = tuple[int | None, tuple[int, int] | None]  # idx above, (idx, position) below; both ends excluded
 
@@ -115,8 +118,10 @@ def page(connection: Connection, wanted: Filter, within: Span, limit: int) -> Se
     if below is not None:  # one upper bound only: given two, SQLite takes a worse index
         entries = entries.where(tuple_(c.idx, c.position) < tuple_(literal(below[0]), literal(below[1])))
     found = entries.order_by(c.idx.desc(), c.position.desc()).limit(limit).subquery()
-    rows = select(prediction, record.c.id, IS_ERASED).select_from(found).join(prediction, _same(found))
-    rows = rows.join(record, record.c.idx == found.c.idx)
+    rows = (
+        select(prediction, record.c.id, IS_ERASED, *OUTCOME).select_from(found).join(prediction, _same(found))
+    )
+    rows = rows.join(record, record.c.idx == found.c.idx).outerjoin(outcome, ITS_OUTCOME)
     return connection.execute(rows.order_by(found.c.idx.desc(), found.c.position.desc())).all()
 
 

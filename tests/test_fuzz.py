@@ -151,11 +151,16 @@ def identities(service: Service) -> Iterator[Identities]:
 
 
 # Whether an alias may be moved, or a client's keys be replaced, depends on what is there at that moment, which no
-# schema can say: 412 and 428 are right answers to well-formed requests. All others are held to schemathesis' own lists.
+# schema can say: 412 and 428 are right answers to well-formed requests; and whether a prediction's model could have
+# answered what is reported of it, 422. All others are held to schemathesis' own lists.
 _CONDITIONAL = """
 [[operations]]
 include-operation-id = ["aliases.promote", "clients.put_keys"]
 checks.positive_data_acceptance.expected-statuses = ["2xx", "401", "403", "404", "409", "412", "428"]
+
+[[operations]]
+include-operation-id = ["outcomes.put"]
+checks.positive_data_acceptance.expected-statuses = ["2xx", "401", "403", "404", "409", "412", "422"]
 """
 
 

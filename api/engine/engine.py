@@ -19,7 +19,7 @@ import orjson
 import structlog
 
 from api import wire
-from api.engine import changes, desk
+from api.engine import changes, desk, reporting
 from api.engine.alerting import Alerting
 from api.engine.batching import Lane
 from api.engine.blocks import Blocks
@@ -160,8 +160,8 @@ class Engine:
 
     def _do(self, frame: wire.Frame, writer: asyncio.StreamWriter, key: RequestKey | None) -> None:
         match frame.head.get("do"):
-            case "predict":
-                self._predict(frame, writer, key)
+            case "predict" | "report":
+                self._enter(frame, writer, key)
             case "replay":
                 self._replay(frame, writer, key)
             case "state":
@@ -177,41 +177,45 @@ class Engine:
             case _:
                 _reply(writer, frame, *desk.refusal("internal", "the engine does not know this question"))
 
-    def _predict(self, frame: wire.Frame, writer: asyncio.StreamWriter, key: RequestKey | None) -> None:
-        try:
-            request = self._request(frame, writer, key)
-        except _NOT_A_HEAD:
-            self._keys.release(key)
-            _misunderstood(frame, writer)
+    def _enter(self, frame: wire.Frame, writer: asyncio.StreamWriter, key: RequestKey | None) -> None:
+        # Of which models reported rows are, the door has looked up.
+        if (request := self._request(frame._replace(head={"model": "", **frame.head}), writer, key)) is None:
             return
+        is_report = frame.head["do"] == "report"
         if self._is_stopping:
             desk.turn_away(request, "engine-unavailable", _STOPPING)
-        elif refusal := self._quotas.refusal(request, frame.head.get("instances", 0)):
+        elif not is_report and (refusal := self._quotas.refusal(request, frame.head.get("instances", 0))):
             desk.reply(request, *refusal)
         elif not self._desk.admit(request):
             desk.turn_away(request, "overloaded", "the queue is full; ask again in a second")
+        elif is_report:
+            self._tasks.create_task(reporting.record(request, frame.head, self._desk, self._committer.put))
         else:
             self._lanes.route(request)
 
     def _replay(self, frame: wire.Frame, writer: asyncio.StreamWriter, key: RequestKey | None) -> None:
-        try:
-            # Which model that is, its original says.
-            request = self._request(frame._replace(head={"model": "", **frame.head}), writer, key)
-            of, position = UUID(frame.head["of"]), frame.head["position"]
-        except _NOT_A_HEAD:
-            self._keys.release(key)
-            _misunderstood(frame, writer)
+        # Which model that is, its original says.
+        if (request := self._request(frame._replace(head={"model": "", **frame.head}), writer, key)) is None:
             return
         if self._is_stopping:
             desk.turn_away(request, "engine-unavailable", _STOPPING)
         elif refusal := self._quotas.refusal(request, 0):
             desk.reply(request, *refusal)
         else:
+            of, position = UUID(frame.head["of"]), frame.head["position"]
             self._replays.take(request, of, position, self._tasks.create_task)
 
-    def _request(self, frame: wire.Frame, writer: asyncio.StreamWriter, key: RequestKey | None) -> Request:
+    def _request(
+        self, frame: wire.Frame, writer: asyncio.StreamWriter, key: RequestKey | None
+    ) -> Request | None:
+        """Read a request off its frame; where its head is none of ours, that is answered here."""
         deadline = asyncio.get_running_loop().time() + self._settings.answer_deadline_s
-        request = desk.request_of(frame, writer, self._clock(), deadline, key)
+        try:
+            request = desk.request_of(frame, writer, self._clock(), deadline, key)
+        except _NOT_A_HEAD:
+            self._keys.release(key)
+            _misunderstood(frame, writer)
+            return None
         request.left = None if key is None else partial(self._keys.release, key)
         return request
 
