@@ -81,12 +81,16 @@ def _outcome(
         "version": row["version"],
         "value": value,
     }
-    times_ = {"observed_at": times.text(seen_us), "reported_at": times.text(at_us)}
+    reported_at = times.text(at_us)
+    seen = {
+        "observed_at": reported_at if seen_us == at_us else times.text(seen_us),
+        "reported_at": reported_at,
+    }
     return _record(
         request,
         id_,
         said,
-        orjson.dumps({"record": str(id_), **about, **times_}),
+        orjson.dumps({"record": str(id_), **about, **seen}),
         status,
         keyed=id_ == request.record,
         model=row["model"],
