@@ -81,8 +81,7 @@ class Origin:
 class Outcome:
     """What is reported to have happened: the label in the model's own spelling, or a number and its text.
 
-    With `after`, it is only recorded while the newest outcome of its prediction is the record at that place; -1: while
-    there is none.
+    With `after`, only while that is the place of its prediction's newest outcome (-1: while there is none).
     """
 
     value: str
