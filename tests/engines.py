@@ -135,7 +135,7 @@ class Door:
 
 def settings_of(var: Path, **chosen: str) -> Settings:
     """Read settings for a var folder as a process would."""
-    return Settings.from_environment({"ONRECORD_VAR": str(var), **chosen})
+    return Settings.from_environment({"ONRECORD_VAR": str(var), "ONRECORD_ALERTS_EVERY_S": "0", **chosen})
 
 
 @contextlib.contextmanager
