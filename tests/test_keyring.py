@@ -172,4 +172,5 @@ def test_a_removed_key_takes_its_tokens_with_it(rotating: Service) -> None:
 
         assert refused.returncode == 2
         assert "this key signs" in refused.stderr
+        assert "there is no key -xyz" in rotating.command("key", "remove", "-xyz", check=False).stderr
         assert kid not in _kids(rotating)
