@@ -39,6 +39,7 @@ mutants: $(DEV)  ## break copies of the code, one promise at a time; the tests m
 
 bench: $(DEV)  ## measure speed in about 5 minutes (needs wrk), results in bench/RESULTS.md
 	$(BIN)/python -m bench.append --rounds 3 --seconds 3
+	$(BIN)/python -m bench.twin
 	$(BIN)/python -m bench.rates --seconds 5
 	$(BIN)/python -m bench.growth --records 100000
 	$(BIN)/python -m bench.proofs --records 100000

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from bench import append, growth, load, performance, proofs, rates, results, rounds
+from bench import append, growth, load, performance, proofs, rates, results, rounds, twin
 from bench.peers import __main__ as peers
 from bench.peers import servers
 from bench.results import Report
+from models import registry
 
 
 @pytest.fixture(autouse=True)
@@ -167,3 +168,14 @@ def test_a_section_takes_the_place_of_its_last_run(tmp_path: Path) -> None:
     assert "first figure" not in shown
     assert "other figure" in shown
     assert "newest figure" in shown
+
+
+def test_pickle_and_twin_are_asked_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each round times both on the same rows, and the line says the medians and the ratio of the rounds."""
+    monkeypatch.setattr(twin, "WITHIN_S", 0.001)
+    model = registry.load(twin.STORE, "housing", "1", None)
+
+    pickles, twins = twin.both(model, 3, rounds=2)
+
+    assert (len(pickles), len(twins)) == (2, 2)
+    assert twin.line("a", 3, [4.0, 6.0, 5.0], [1.0, 2.0, 1.0]) == ["a", 3, 5.0, 1.0, 4.0]

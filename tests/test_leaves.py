@@ -115,6 +115,8 @@ def test_every_field_of_a_record_is_accounted_for() -> None:
         "version",
         "rows",
         "key",
+        "origin",
+        "outcome",
     }  # verify compares them with actor, meta and output
 
     assert {each for each in Record.__slots__} - derived == set(records.Leaf.__slots__)
