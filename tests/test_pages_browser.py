@@ -163,6 +163,7 @@ def test_a_stranger_goes_step_by_step_without_javascript(browser: Browser, opene
         other.goto(f"{opened.url}/models/iris")
         _look_at(other, "steps")
         other.get_by_role("link", name="Start").click()
+        expect(other.get_by_role("heading", level=1)).to_have_text("Sepal length")
         _look_at(other, "step")
 
 
@@ -176,6 +177,7 @@ def test_strangers_get_no_more_than_was_opened(browser: Browser, opened: Service
                 f"{opened.url}/models/iris/check?sepal_length=5&sepal_width=3&petal_length=4&petal_width=1"
             )
             page.get_by_role("button", name="Get the answer").click()
+            expect(page.get_by_role("heading", level=1)).not_to_have_text("Check your answers")
             if page.get_by_text("Too many people ask right now").count():
                 return
     raise AssertionError("no limit was reached")
@@ -186,6 +188,7 @@ def test_the_keyboard_is_enough(browser: Browser, opened: Service) -> None:
     with _person(browser, opened) as page:
         page.goto(f"{opened.url}/models/housing")
         _sign_in(page, opened)
+        expect(page.locator("#age")).to_be_visible()  # or the key would be pressed on the page that is left
         page.keyboard.press("Tab")
         expect(page.get_by_role("link", name="Skip to the content")).to_be_focused()
         page.keyboard.press("Enter")
