@@ -204,7 +204,6 @@ def answer_before_commit() -> None:
     from api.engine.committing import Committer
 
     def write(self: Committer) -> None:
-        self._is_called = False
         group = self._drain()
         assert self._loop is not None
         self._loop.call_soon_threadsafe(self._release, [each.answer for each in group])

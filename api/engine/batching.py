@@ -12,6 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Protocol
 
 import structlog
 
@@ -27,6 +28,12 @@ RETRY_S = 10.0  # a refused artefact may be repaired on disk; it is looked at ag
 log = structlog.get_logger()
 
 
+class Deliver(Protocol):
+    """Where ready answers go; `is_lone`: their thread has nothing else to do."""
+
+    def __call__(self, ready: Sequence[Ready], *, is_lone: bool) -> None: ...
+
+
 class Lane:
     """The queue and the thread of one registered version; `load` gives its model or raises ModelRefused.
 
@@ -37,7 +44,7 @@ class Lane:
         self,
         load: Callable[[], Model],
         desk: Desk,
-        deliver: Callable[[Sequence[Ready]], None],
+        deliver: Deliver,
         clock: Callable[[], int],
         twins: Twins | None = None,
     ) -> None:
@@ -110,7 +117,7 @@ class Lane:
         delivered: set[Request] = set()
         try:
             for ready in answering.answers(group):
-                self._deliver(ready)
+                self._deliver(ready, is_lone=len(group) == 1 and not self._waiting)
                 delivered.update(each.answer.request for each in ready)
         except Exception:
             # A fault of this program, not of the model. Whoever has an answer on its way keeps it.

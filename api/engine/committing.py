@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -51,6 +52,7 @@ class Committer:
         self._waiting: deque[Ready] = deque()
         self._failed: asyncio.Queue[tuple[list[Ready], Exception]] = asyncio.Queue()
         self._pen = ThreadPoolExecutor(1, thread_name_prefix="pen")
+        self._writing = threading.Lock()  # whoever holds it may use the ledger
         self._is_called = False  # the pen has been asked to look at what waits, and has not begun to
         self._loop: asyncio.AbstractEventLoop | None = None
         self._trouble: str | None = None
@@ -59,21 +61,35 @@ class Committer:
         self._grown_at = time.monotonic()
         self._is_soiled = False  # files have what was erased, in pages from before
 
-    def put(self, ready: Iterable[Ready]) -> None:
-        """Take answers that may leave once their records are durable."""
+    def put(self, ready: Iterable[Ready], *, is_lone: bool = False) -> None:
+        """Take answers that may leave once their records are durable.
+
+        One that `is_lone`, behind which its thread has nothing to do, is recorded by that very thread where the ledger
+        is free: waking another one for it would be a third of its way. Not while there is trouble, which takes time.
+        """
         self._waiting.extend(ready)
-        self._call()
+        if is_lone and self._trouble is None and self._writing.acquire(blocking=False):
+            try:
+                self._write()
+            finally:
+                self._writing.release()
+        else:
+            self._call()
 
     def _call(self) -> None:
         # Two threads may both find that nobody has called: the second call finds nothing left. What came after the
         # pen has begun finds it uncalled, and calls again; changes and notes queue for the same thread in between.
         if not self._is_called:
             self._is_called = True
-            self._pen.submit(self._write)
+            self._pen.submit(self._write_when_free)
 
     async def with_pen(self, work: Callable[[Ledger], Result]) -> Result:
         """Run a change on the ledger's thread, between two groups."""
-        return await asyncio.get_running_loop().run_in_executor(self._pen, work, self._ledger)
+        return await asyncio.get_running_loop().run_in_executor(self._pen, self._work, work)
+
+    def _work(self, work: Callable[[Ledger], Result]) -> Result:
+        with self._writing:
+            return work(self._ledger)
 
     async def stop(self, reason: str) -> None:
         """Record nothing more, because somebody outside has proof that what is stored was changed."""
@@ -137,9 +153,13 @@ class Committer:
         while True:
             await self._recover(*await self._failed.get())
 
-    def _write(self) -> None:
-        """Append the next group; runs on the ledger's thread."""
+    def _write_when_free(self) -> None:
         self._is_called = False
+        with self._writing:
+            self._write()
+
+    def _write(self) -> None:
+        """Append the next group; whoever calls this holds `_writing`."""
         assert self._loop is not None, "run() comes first"
         group = self._drain()
         try:
