@@ -57,6 +57,8 @@ def buckets(frame: Frame, size: str) -> list[Bucket]:
     Raises:
         TooManyBuckets: more than MOST_BUCKETS have predictions.
     """
+    if not len(frame):
+        return []
     starts = _starts(frame.at_us, size)
     found, places, counts = np.unique(starts, return_inverse=True, return_counts=True)
     if len(found) > MOST_BUCKETS:
