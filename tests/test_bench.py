@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import shutil
 from pathlib import Path
@@ -61,20 +62,26 @@ def test_performance_is_measured_of_every_prediction(written: Path) -> None:
 
 def test_requests_at_a_rate_are_all_sent_and_counted(tmp_path: Path) -> None:
     """Each request that was due is sent once, whoever is slow, and what is no 201 is counted."""
-    asked = []
+    asked, answering = [], []
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while head := await reader.readuntil(b"\r\n\r\n"):
-            asked.append(await reader.readexactly(int(head.partition(b"Content-Length: ")[2])))
-            writer.write(
-                b"HTTP/1.1 %d X\r\nContent-Length: 2\r\n\r\n{}" % (500 if asked[-1] == b"bad" else 201)
-            )
+        answering.append(asyncio.current_task())
+        with contextlib.suppress(asyncio.IncompleteReadError):
+            while head := await reader.readuntil(b"\r\n\r\n"):
+                asked.append(await reader.readexactly(int(head.partition(b"Content-Length: ")[2])))
+                status = 500 if asked[-1] == b"bad" else 201
+                writer.write(b"HTTP/1.1 %d X\r\nContent-Length: 2\r\n\r\n{}" % status)
+        writer.close()
+        await writer.wait_closed()
 
     async def measure() -> rates.Seen:
         server = await asyncio.start_server(answer, "127.0.0.1", 0)
         url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/predict"
         target = load.Target(url=url, bodies=load.bodies(tmp_path / "bodies", [b"good", b"bad"]), headers={})
-        return await rates.at_rate(target, 1000, 0.2)
+        seen = await rates.at_rate(target, 1000, 0.2)
+        server.close()
+        await asyncio.gather(*filter(None, answering))
+        return seen
 
     seen = asyncio.run(measure())
 

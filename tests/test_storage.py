@@ -187,7 +187,9 @@ def move_head(connection: Connection) -> None:
 
 def register(connection: Connection) -> None:
     """Change something; a second time would violate the primary key."""
-    connection.execute(text("INSERT INTO version VALUES ('income', '1', 'ab', 0, 'cd')"))
+    connection.execute(
+        text("INSERT INTO version (model, version, digest, registered_at_us) VALUES ('income', '1', 'ab', 0)")
+    )
 
 
 class TestProcesses:

@@ -32,6 +32,7 @@ from db.sealing import LedgerForked
 GROUP_RECORDS = 512  # beyond this a commit gets no cheaper per record, but everybody in it waits longer
 GROUP_BYTES = 4 << 20
 TROUBLE_S = 5.0
+STUCK_S = 1.0  # a group takes some milliseconds
 NOTE_S = 1.0  # how long after its commit a record may wait for a checkpoint that everybody can see
 OVERTAKEN = {
     "erased": "what was replayed was erased before the replay could be recorded; nothing was",
@@ -58,6 +59,7 @@ class Committer:
         self._trouble: str | None = None
         self._troubled_at = float("-inf")
         self._is_forked = False
+        self._busy_since: float | None = None
         self._grown_at = time.monotonic()
         self._is_soiled = False  # files have what was erased, in pages from before
 
@@ -89,7 +91,11 @@ class Committer:
 
     def _work(self, work: Callable[[Ledger], Result]) -> Result:
         with self._writing:
-            return work(self._ledger)
+            self._busy_since = time.monotonic()
+            try:
+                return work(self._ledger)
+            finally:
+                self._busy_since = None
 
     async def stop(self, reason: str) -> None:
         """Record nothing more, because somebody outside has proof that what is stored was changed."""
@@ -107,6 +113,11 @@ class Committer:
             return "stopped: what is stored is not what was recorded; the log says why"
         in_trouble = self._trouble is not None and time.monotonic() - self._troubled_at < TROUBLE_S
         return "cannot be written, the log says why" if in_trouble else "writable"
+
+    def is_stuck(self) -> bool:
+        """Say whether it is the ledger that requests wait for: in trouble since its last success, or busy for long."""
+        since = self._busy_since
+        return self._trouble is not None or (since is not None and time.monotonic() - since > STUCK_S)
 
     def quiet_s(self) -> float:
         """Say for how long nothing was recorded, as far as notes tell."""
@@ -162,12 +173,15 @@ class Committer:
         """Append the next group; whoever calls this holds `_writing`."""
         assert self._loop is not None, "run() comes first"
         group = self._drain()
+        self._busy_since = time.monotonic()
         try:
             answers = _append(self._ledger, group) if group else []
         except Exception as raised:  # noqa: BLE001  # whatever it is, the event loop sorts it out
             self._loop.call_soon_threadsafe(self._failed.put_nowait, (group, raised))
         else:
             self._loop.call_soon_threadsafe(self._release, answers)
+        finally:
+            self._busy_since = None
         if self._waiting:
             self._call()
 

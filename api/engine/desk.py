@@ -115,8 +115,11 @@ class Desk:
             if self._leave(request):
                 turn_away(request, slug, detail, **extra)
 
-    def refuse_late(self, now: float) -> int:
-        """Refuse everyone whose deadline has passed and say how many there were."""
+    def refuse_late(self, now: float, *, is_stuck: bool = False) -> int:
+        """Refuse everyone whose deadline has passed and say how many there were.
+
+        Where the ledger is stuck, those who wait behind what it cannot write are not told that a model was slow.
+        """
         late = []
         for request in self._inside:
             if request.deadline > now:
@@ -128,7 +131,8 @@ class Desk:
                 detail = "the record was being written when the time was up; look its id up"
                 turn_away(request, "audit-unavailable", detail, record=str(request.record))
             else:
-                turn_away(request, "prediction-timeout", "nothing was recorded; ask again later")
+                slug = "audit-unavailable" if is_stuck else "prediction-timeout"
+                turn_away(request, slug, "nothing was recorded; ask again later")
         return len(late)
 
     def _leave(self, request: Request) -> bool:

@@ -40,7 +40,6 @@ from api.engine.roster import Roster
 from api.engine.twins import Twins
 from api.engine.witnesses import Witnesses
 from api.settings import Settings
-from db import originals
 from db.engine import StorageUnavailable
 from db.idempotency import KeyTaken
 from db.ledger import Ledger, LedgerUnavailable
@@ -77,8 +76,7 @@ class Engine:
             self._desk,
             lambda load: Lane(load, self._desk, self._committer.put, clock, self._twins),
         )
-        read = partial(originals.read, roster.reader)
-        self._replays = Replays(settings, self._desk, read, self._committer.put, clock)
+        self._replays = Replays(settings, self._desk, roster, self._committer.put, clock)
         self._alerting = Alerting(settings, roster.reader, self._committer, clock)
         self._doors: set[asyncio.StreamWriter] = set()
         self._is_stopping = False
@@ -222,7 +220,8 @@ class Engine:
     async def _refuse_late(self) -> None:
         while True:
             await asyncio.sleep(LOOK_S)
-            if late := self._desk.refuse_late(asyncio.get_running_loop().time()):
+            is_stuck, now = self._committer.is_stuck(), asyncio.get_running_loop().time()
+            if late := self._desk.refuse_late(now, is_stuck=is_stuck):
                 log.warning("refused-late", requests=late)
 
     def _state(self, frame: wire.Frame, writer: asyncio.StreamWriter) -> None:

@@ -23,7 +23,9 @@ from api.engine.answers import Ready
 from api.engine.child import Child, ChildLate, ChildLost
 from api.engine.comparing import Given
 from api.engine.desk import Answer, Desk, Request, turn_away
+from api.engine.roster import Roster
 from api.settings import Settings, bare_environment
+from db import originals
 from db.engine import StorageUnavailable
 from db.erased import Erased, RecordErased
 from db.lookups import RecordNotFound
@@ -55,17 +57,17 @@ class Replayed:
 
 
 class Replays:
-    """Runs replays, a few at once; `read` finds an original, `deliver` takes what may leave once it is recorded."""
+    """Runs replays, a few at once; `deliver` takes what may leave once it is recorded."""
 
     def __init__(
         self,
         settings: Settings,
         desk: Desk,
-        read: Callable[[UUID], Original],
+        roster: Roster,
         deliver: Callable[[Sequence[Ready]], None],
         clock: Callable[[], int],
     ) -> None:
-        self._settings, self._desk, self._read = settings, desk, read
+        self._settings, self._desk, self._roster = settings, desk, roster
         self._deliver, self._clock = deliver, clock
         self._child = Child(
             command=_COMMAND,
@@ -131,7 +133,7 @@ class Replays:
 
     def _original(self, of: UUID, position: int | None) -> Original:
         try:
-            original = self._read(of)
+            original = originals.read(self._roster.reader, of)
             if position is not None:
                 _insist_on_the_position(original, position)
         except RecordNotFound as missing:
