@@ -58,6 +58,7 @@ from api.split import split
 from api.throttle import Throttle
 from api.tokens import Elsewhere, Tokens
 from api.usage import Usage
+from api.uses import Uses
 from db.engine import open_reader
 from db.lookups import Lookups
 from db.proofs import Proofs
@@ -80,7 +81,8 @@ def create_door(settings: Settings) -> ASGIApp:
     line = Line(settings.engine_socket, wire.ANSWER_BYTES, settings.answer_deadline_s + GRACE_S)
     events = Events(line, _now_us)
     inside = Inside()
-    callers = Callers(issuer, lambda: db.standing.read(reader, _now_us()), _now_s)
+    uses = Uses(line, _now_us)
+    callers = Callers(issuer, lambda: db.standing.read(reader, _now_us()), _now_s, seen=uses.note)
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: Any) -> AsyncIterator[None]:
@@ -88,11 +90,12 @@ def create_door(settings: Settings) -> ASGIApp:
         # Before the first request: a client that was disabled stays so across a restart.
         await callers.refresh()
         refreshing = asyncio.create_task(callers.refresh_for_ever())
-        delivering = asyncio.create_task(events.deliver_for_ever())
+        delivering = [asyncio.create_task(each.deliver_for_ever()) for each in (events, uses)]
         yield
-        refreshing.cancel()
-        delivering.cancel()
+        for task in (refreshing, *delivering):
+            task.cancel()
         await events.deliver(is_last=True)
+        await uses.deliver(is_last=True)
         await line.close()
         reader.dispose()
 

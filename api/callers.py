@@ -38,8 +38,10 @@ class Callers:
         read_standing: Callable[[], Standing],
         clock_s: Callable[[], int],
         monotonic: Callable[[], float] = time.monotonic,
+        seen: Callable[[str], None] = lambda _client_id: None,
     ) -> None:
-        self.authority = authority
+        """`seen` is told of every client that has a token, or gets one."""
+        self.authority, self.seen = authority, seen
         self._read_standing = read_standing
         self._standing = Standing()
         self._just_revoked: frozenset[str] = frozenset()
@@ -59,6 +61,7 @@ class Callers:
         except TokenRefused as refused:
             log.info("token refused", reason=str(refused))
             raise _unauthorized(', error="invalid_token"').tell(**_told(refused)) from refused
+        self.seen(claims.client_id)
         if missing := needed - claims.scopes:
             names = " ".join(sorted(missing))
             header = f'Bearer realm="onrecord", error="insufficient_scope", scope="{names}"'

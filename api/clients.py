@@ -100,7 +100,11 @@ def _keys(client: Client) -> Any:
 
 
 def _shown(client: Client) -> dict[str, Any]:
-    optional = {"disabled_at": client.disabled_at_us, "tokens_not_before": client.not_before_us}
+    optional = {
+        "disabled_at": client.disabled_at_us,
+        "tokens_not_before": client.not_before_us,
+        "last_used_at": client.last_used_at_us,
+    }
     return {
         "client_id": client.client_id,
         "name": client.name,

@@ -49,6 +49,7 @@ class Tokens:
             scope = _granted(client, form)
         except OAuthRefused as refused:
             return refused.answer(client)
+        self.callers.seen(client.client_id)
         jti = new_jti()
         token = self.authority.sign(client.client_id, scope, self.clock_s(), jti)
         content = {

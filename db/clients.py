@@ -7,6 +7,7 @@ import hashlib
 import hmac
 import re
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,6 +66,7 @@ class Client:
     disabled_at_us: int | None = None
     not_before_us: int | None = None
     jwks: str | None = None  # as `jwks_text` writes it
+    last_used_at_us: int | None = None  # as far as doors told
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,6 +161,15 @@ def rotate(
     connection.execute(delete(client_secret).where(mine, client_secret.c.id.not_in(live)))
 
 
+def used(connection: Connection, seen: Mapping[str, int]) -> None:
+    """Keep when clients were seen, where that is later than what is kept; in one order, or two engines could wait."""
+    c = client_table.c
+    for client_id, at_us in sorted(seen.items()):
+        is_later = c.last_used_at_us.is_(None) | (c.last_used_at_us < at_us)
+        later = update(client_table).where(c.client_id == client_id, is_later)
+        connection.execute(later.values(last_used_at_us=at_us))
+
+
 def listing(engine: Engine) -> list[Client]:
     """Return every client, disabled ones too, oldest first."""
     query = select(client_table).order_by(client_table.c.created_at_us, client_table.c.client_id)
@@ -237,4 +248,5 @@ def _client(row: Row[Any]) -> Client:
         disabled_at_us=row.disabled_at_us,
         not_before_us=row.not_before_us,
         jwks=row.jwks,
+        last_used_at_us=row.last_used_at_us,
     )

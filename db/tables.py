@@ -237,6 +237,7 @@ client = Table(
     Column("scope", Text, nullable=False),  # sorted, separated by one space, as in RFC 6749 section 3.3
     Column("created_at_us", BigInteger, nullable=False),
     Column("disabled_at_us", BigInteger),
+    Column("last_used_at_us", BigInteger),  # on no record
     Column("not_before_us", BigInteger),  # tokens from before it are void
     Column("jwks", Text),  # a set of public keys (RFC 7517), by which it is known without a secret
 )
@@ -292,8 +293,7 @@ security_event = Table(  # operational, no part of the ledger: bounded, and gone
     *(Column(name, Text) for name in ("client_id", "jti", "claimed_kid", "address", "operation", "target")),
     *(Column(name, Text) for name in ("needed", "held", "request", "body_sha256")),
     Column("verified_signature", Boolean),
-    Column("body_bytes", BigInteger),
-    Column("suppressed", BigInteger),
+    *(Column(name, BigInteger) for name in ("body_bytes", "suppressed")),
     Index("security_event_by_time", "at_us"),
     Index("security_event_by_kind", "kind", "id"),
     Index("security_event_by_client", "client_id", "id"),

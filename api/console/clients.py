@@ -32,6 +32,7 @@ def clients() -> str | Response:
             Column(name="status", title="Status"),
             Column(name="scope", title="May"),
             Column(name="created_at", title="Since (UTC)", kind="time"),
+            Column(name="last_used_at", title="Last used (UTC)", kind="time"),
         ],
     )
     return shown("console/clients.html", table)
@@ -63,7 +64,7 @@ def create() -> str | tuple[str, int]:
 
 @clients_pages.get("/<name>")
 def client(name: str) -> str:
-    """Show one client, and when it last predicted."""
+    """Show one client, when it was last here, and what it last predicted."""
     last = read("/v1/predictions", client=name, limit=1)["predictions"]
     return render_template("console/client.html", one=read(f"{PATH}/{name}"), last=next(iter(last), None))
 

@@ -164,7 +164,7 @@ class Engine:
                 self._replay(frame, writer, key)
             case "state":
                 self._state(frame, writer)
-            case "events":
+            case "events" | "uses":
                 self._tasks.create_task(self._events.take(frame, writer))
             case "once":
                 _reply(writer, frame, *self._once.answer(frame.head, self._clock() // 1_000_000))

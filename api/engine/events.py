@@ -1,4 +1,5 @@
-"""The engine's part in security events: it writes what doors hand it, and deletes what is old, with its pen.
+"""What doors tell that is on no record: security events, and when clients were seen. The engine writes it with its pen,
+and deletes events that are old.
 
 In transactions of their own, between two groups; never while records cannot be written.
 """
@@ -6,7 +7,8 @@ In transactions of their own, between two groups; never while records cannot be 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import orjson
@@ -15,7 +17,7 @@ import structlog
 from api import wire
 from api.engine import desk
 from api.engine.committing import Committer
-from db import security_events
+from db import clients, security_events
 from db.ledger import LedgerUnavailable
 from db.security_events import SecurityEvent
 
@@ -24,6 +26,7 @@ HOUR_S, PAUSE_S = 3600.0, 0.2
 FIRST_S = 5.0  # a start has better things to do
 BATCH = 500
 log = structlog.get_logger()
+Write = Callable[[Any], None]  # with a connection of the pen
 
 
 class Events:
@@ -35,24 +38,21 @@ class Events:
     async def take(self, frame: wire.Frame, door: asyncio.StreamWriter) -> None:
         """Write what a door hands over, and tell it whether to ask again."""
         try:
-            is_kept = await self.keep(frame.body)
+            is_kept = await self.keep(_READ[frame.head["do"]](frame.body))
         except Exception:  # whatever it is, it costs these events and nothing else
             log.exception("events-refused")
             is_kept = True  # or the door would bring them again for ever
         head: dict[str, Any] = {"status": 200 if is_kept else 503, "record": None, "headers": {}}
         desk.write(door, wire.encode(frame.number, head))
 
-    async def keep(self, body: bytes) -> bool:
+    async def keep(self, write: Write) -> bool:
         """Write a door's batch, all or nothing; False: it was not written, ask again."""
-        batch = _read(body)
         if self._committer.state() != "writable":
             return False
         try:
-            await self._committer.with_pen(
-                lambda ledger: ledger.beside(lambda connection: security_events.add(connection, batch))
-            )
+            await self._committer.with_pen(lambda ledger: ledger.beside(write))
         except LedgerUnavailable as unavailable:
-            log.warning("events-not-written", reason=str(unavailable), events=len(batch))
+            log.warning("events-not-written", reason=str(unavailable))
             return False
         return True
 
@@ -79,7 +79,15 @@ class Events:
             await asyncio.sleep(PAUSE_S)
 
 
-def _read(body: bytes) -> list[SecurityEvent]:
+def _events(body: bytes) -> Write:
     """Read a batch; raises ValueError or TypeError for what is none."""
     found: list[dict[str, Any]] = orjson.loads(body)
-    return [SecurityEvent(**each) for each in found]
+    return partial(security_events.add, events=[SecurityEvent(**each) for each in found])
+
+
+def _uses(body: bytes) -> Write:
+    """Read when clients were seen; raises ValueError for what says no such thing."""
+    return partial(clients.used, seen=orjson.loads(body))
+
+
+_READ: Mapping[str, Callable[[bytes], Write]] = {"events": _events, "uses": _uses}
