@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +64,8 @@ class Catalog:
         served = self._find(call)
         for each in served.versions:
             if each.version == call.path["version"]:
-                return Answer(content=served.version(each))
+                manifest = manifest_of(self.store, each)
+                return Answer(content=served.version(each) | ({} if manifest is None else held_out(manifest)))
         raise ModelUnknown
 
     def _find(self, call: Call) -> _Served:
@@ -128,6 +129,19 @@ def manifest_of(store: Path, registered: Registered) -> Manifest | None:
             "manifest unreadable", model=registered.model, version=registered.version, reason=str(bad)
         )
         return None
+
+
+def held_out(manifest: Manifest) -> dict[str, Any]:
+    """Show how good a classifier was on the rows held out of its training, beyond numbers, where it was drawn."""
+    content: dict[str, Any] = {}
+    if (found := manifest.calibration) is not None:
+        groups = zip(found.predicted, found.observed, found.counts, strict=True)
+        content["calibration"] = [
+            {"predicted": said, "observed": share, "n": count} for said, share, count in groups
+        ]
+    if manifest.curve is not None:
+        content["roc_curve"] = asdict(manifest.curve)
+    return content
 
 
 def _claims(manifest: Manifest) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ import orjson
 
 from api import times
 from api.calls import JSON, Answer, Call
-from api.catalog import ModelUnknown, manifest_of
+from api.catalog import ModelUnknown, held_out, manifest_of
 from api.composition import ModelContract
 from api.frames import Frames, Selection
 from api.plots import ink, measured
@@ -85,7 +85,7 @@ class Performance:
 
     def measure(self, call: Call, versions: list[Registered]) -> dict[str, Any]:
         """Read what is asked for, and measure it."""
-        from models.metrics import METHODS, Target
+        from models.metrics import METHODS, Target, measure
 
         contract, query = self.models[call.path["model"]], call.query
         if (by := query.get("by")) is not None and by not in contract.features:
@@ -98,7 +98,8 @@ class Performance:
         frame = found.frame
         there = [each for each in versions if each.version in set(frame.version.names)] or versions
         manifest = manifest_of(self.store, there[0]) if len(there) == 1 else None
-        trained = {} if manifest is None else manifest.metrics
+        whole = measure(frame, target)
+        shown = _group(whole, target, {} if manifest is None else manifest.metrics)
         return {
             "model": contract.model,
             "kind": contract.output["kind"],
@@ -106,7 +107,9 @@ class Performance:
             "versions": list(frame.version.names),
             "records": found.size,
             "erased": found.erased,
-            **_group(frame, target, trained),
+            **shown,
+            **({} if whole.curve is None else {"roc_curve": asdict(whole.curve)}),
+            **({} if manifest is None or not target.labels else {"at_training": held_out(manifest)}),
             **({} if "bucket" not in query else {"buckets": _buckets(frame, target, query["bucket"])}),
             **({} if by is None else {"slices": _slices(frame, target, by)}),
             "intervals": {"level": 0.95, "methods": dict(METHODS)},
@@ -124,6 +127,7 @@ def _selection(model: str, query: Mapping[str, Any]) -> Selection:
 
 
 def _buckets(frame: Frame, target: Target, size: str) -> list[dict[str, Any]]:
+    from models.metrics import measure
     from models.slices import TooManyBuckets, buckets
 
     try:
@@ -135,16 +139,20 @@ def _buckets(frame: Frame, target: Target, size: str) -> list[dict[str, Any]]:
         {
             "from": times.text(each.from_us),
             "to": times.text(each.to_us),
-            **_group(frame.take(each.rows), target),
+            **_group(measure(frame.take(each.rows), target), target),
         }
         for each in found
     ]
 
 
 def _slices(frame: Frame, target: Target, feature: str) -> list[dict[str, Any]]:
+    from models.metrics import measure
     from models.slices import slices
 
-    return [{**_values(each), **_group(frame.take(each.rows), target)} for each in slices(frame, feature)]
+    return [
+        {**_values(each), **_group(measure(frame.take(each.rows), target), target)}
+        for each in slices(frame, feature)
+    ]
 
 
 def _values(one: Any) -> dict[str, Any]:
@@ -155,11 +163,8 @@ def _values(one: Any) -> dict[str, Any]:
     return {"is_rest": True} if one.is_rest else {"is_missing": True}
 
 
-def _group(frame: Frame, target: Target, trained: Mapping[str, float] | None = None) -> dict[str, Any]:
-    """Measure one group of predictions and write it as the contract says."""
-    from models.metrics import measure
-
-    found = measure(frame, target)
+def _group(found: Measured, target: Target, trained: Mapping[str, float] | None = None) -> dict[str, Any]:
+    """Write what was measured of one group of predictions as the contract says."""
     content: dict[str, Any] = {
         "n": found.n,
         "outcomes": found.outcomes,

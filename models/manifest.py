@@ -11,11 +11,12 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Literal
 
-from marshmallow import Schema, ValidationError, fields, post_load, validate
+from marshmallow import ValidationError, fields, validate
 
 from models.files import FileRefused, read_once
+from models.shapes import Shape, Tuple
 
 # The largest of ours has 20 kB; a manifest beyond this is not one.
 LARGEST_BYTES = 4_000_000
@@ -103,6 +104,19 @@ class Calibration:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Curve:
+    """A ROC curve in few points (models/curves.py), which is a precision-recall curve, too: of each point, its values.
+
+    What scores at least `threshold` counts as positive; None where it would tell of single rows.
+    """
+
+    false_positive_rate: tuple[float, ...]
+    true_positive_rate: tuple[float, ...]
+    precision: tuple[float | None, ...]  # None at the first point: nothing counts as positive there
+    threshold: tuple[float | None, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Twin:
     """
     What came of looking for a faster way to the same answers (models/twin.py), and how it was proved.
@@ -143,39 +157,23 @@ class Manifest:
     golden: Golden
     tolerance: float  # how far a twin's score may be from the pickle's
     calibration: Calibration | None = None  # None: a regressor, or trained before it was measured
+    curve: Curve | None = None  # None: not two labels, or trained before it was drawn
     twin: Twin | None = None  # None: trained before there were twins, or never compiled
 
 
-class _Tuple(fields.List[Any]):
-    """A JSON list that becomes a tuple, because manifests are shared and must not change."""
-
-    def _deserialize(self, *args: Any, **kwargs: Any) -> Any:
-        return tuple(super()._deserialize(*args, **kwargs))
-
-
-class _Shape(Schema):
-    """Checks a JSON object member by member, refuses unknown ones, and makes the dataclass of it."""
-
-    made: ClassVar[type]
-
-    @post_load
-    def make(self, members: dict[str, Any], **_: object) -> object:
-        return self.made(**members)
-
-
-class _Histogram(_Shape):
+class _Histogram(Shape):
     made = Histogram
-    edges = _Tuple(fields.Float(), required=True)
-    counts = _Tuple(fields.Integer(strict=True), required=True)
+    edges = Tuple(fields.Float(), required=True)
+    counts = Tuple(fields.Integer(strict=True), required=True)
 
 
-class _FeatureProfile(_Shape):
+class _FeatureProfile(Shape):
     made = FeatureProfile
     name = fields.String(required=True)
     kind = fields.String(required=True, validate=validate.OneOf(["number", "integer", "category", "boolean"]))
     low = fields.Float(required=True, allow_none=True)
     high = fields.Float(required=True, allow_none=True)
-    categories = _Tuple(fields.String(), required=True, allow_none=True)
+    categories = Tuple(fields.String(), required=True, allow_none=True)
     histogram = fields.Nested(_Histogram, required=True)
     missing = fields.Float(required=True)
     nullable = fields.Boolean(required=True)
@@ -184,16 +182,16 @@ class _FeatureProfile(_Shape):
     importance = fields.Float(allow_none=True)
 
 
-class _Target(_Shape):
+class _Target(Shape):
     made = Target
     name = fields.String(required=True)
     unit = fields.String(required=True, allow_none=True)
-    labels = _Tuple(fields.String(), required=True, allow_none=True)
+    labels = Tuple(fields.String(), required=True, allow_none=True)
     positive = fields.String(required=True, allow_none=True)
     histogram = fields.Nested(_Histogram, required=True)
 
 
-class _TrainingData(_Shape):
+class _TrainingData(Shape):
     made = TrainingData
     name = fields.String(required=True)
     source = fields.String(required=True)
@@ -203,21 +201,29 @@ class _TrainingData(_Shape):
     sha256 = fields.String(required=True)
 
 
-class _Golden(_Shape):
+class _Golden(Shape):
     made = Golden
-    instances = _Tuple(fields.Dict(keys=fields.String()), required=True, validate=validate.Length(min=1))
-    outputs = _Tuple(fields.Dict(keys=fields.String()), required=True)
+    instances = Tuple(fields.Dict(keys=fields.String()), required=True, validate=validate.Length(min=1))
+    outputs = Tuple(fields.Dict(keys=fields.String()), required=True)
     tolerance = fields.Float(required=True)
 
 
-class _Calibration(_Shape):
+class _Calibration(Shape):
     made = Calibration
-    predicted = _Tuple(fields.Float(), required=True)
-    observed = _Tuple(fields.Float(), required=True)
-    counts = _Tuple(fields.Integer(strict=True), required=True)
+    predicted = Tuple(fields.Float(), required=True)
+    observed = Tuple(fields.Float(), required=True)
+    counts = Tuple(fields.Integer(strict=True), required=True)
 
 
-class _Twin(_Shape):
+class _Curve(Shape):
+    made = Curve
+    false_positive_rate = Tuple(fields.Float(), required=True)
+    true_positive_rate = Tuple(fields.Float(), required=True)
+    precision = Tuple(fields.Float(allow_none=True), required=True)
+    threshold = Tuple(fields.Float(allow_none=True), required=True)
+
+
+class _Twin(Shape):
     made = Twin
     way = fields.String(required=True, allow_none=True, validate=validate.OneOf(["linear", "trees", "onnx"]))
     why = fields.String(required=True)
@@ -228,7 +234,7 @@ class _Twin(_Shape):
     largest_difference = fields.Float(required=True)
 
 
-class _Manifest(_Shape):
+class _Manifest(Shape):
     made = Manifest
     model = fields.String(required=True)
     version = fields.String(required=True)
@@ -238,9 +244,9 @@ class _Manifest(_Shape):
     size_bytes = fields.Integer(required=True, strict=True)
     libraries = fields.Dict(keys=fields.String(), values=fields.String(), required=True)
     estimator = fields.String(required=True)
-    globals = _Tuple(fields.Tuple((fields.String(), fields.String())), required=True)
+    globals = Tuple(fields.Tuple((fields.String(), fields.String())), required=True)
     input = fields.String(required=True, validate=validate.OneOf(["array", "frame"]))
-    features = _Tuple(fields.Nested(_FeatureProfile), required=True, validate=validate.Length(min=1))
+    features = Tuple(fields.Nested(_FeatureProfile), required=True, validate=validate.Length(min=1))
     target = fields.Nested(_Target, required=True)
     metrics = fields.Dict(keys=fields.String(), values=fields.Float(), required=True)
     data = fields.Nested(_TrainingData, required=True)
@@ -248,6 +254,7 @@ class _Manifest(_Shape):
     golden = fields.Nested(_Golden, required=True)
     tolerance = fields.Float(required=True)
     calibration = fields.Nested(_Calibration, load_default=None, allow_none=True)
+    curve = fields.Nested(_Curve, load_default=None, allow_none=True)
     twin = fields.Nested(_Twin, load_default=None, allow_none=True)
 
 
@@ -276,12 +283,7 @@ def insist_on_digest(content: bytes, digest: str | None) -> None:
 
 
 def parse(content: bytes) -> Manifest:
-    """
-    Turn the bytes of a `manifest.json` into what they claim.
-
-    Raises:
-        BadManifest: they are not JSON, or not what a manifest must be; says which member.
-    """
+    """Turn the bytes of a `manifest.json` into what they claim; BadManifest: they are not one, and says why."""
     try:
         manifest: Manifest = _Manifest().load(json.loads(content))
     except ValidationError as error:

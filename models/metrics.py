@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from models import probabilities
 from models.columns import Doubles, Frame, Whole
 from models.intervals import LEAST, Metric, as_said, dice, error_of, mean, none, normal, wilson
+from models.manifest import Curve
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 _FEW = f"fewer than {LEAST} outcomes"
@@ -62,6 +63,7 @@ class Performance:
         Sequence[int]
     ] = ()  # rows: what happened, columns: what was answered; in the order of labels
     calibration: Sequence[probabilities.Bin] = ()
+    curve: Curve | None = None  # of two labels; for more it would be one per label
     errors: Mapping[float, float] = field(default_factory=dict)  # quantiles of answer less outcome
 
 
@@ -76,12 +78,13 @@ def _classified(frame: Frame, target: Target) -> Performance:
     known = (truth >= 0) & (answered >= 0)
     count = int(known.sum())
     counts = _pairs(truth[known], answered[known], len(target.labels))
-    found = _of_labels(counts)
+    of_all, by_label = _of_labels(counts)
     scores: dict[str, Metric] = {}
-    bins: list[probabilities.Bin] = []
+    two = None
     if target.positive is not None:
         place = target.labels.index(target.positive)
-        scores, bins = probabilities.of_two(truth[known] == place, frame.score[known])
+        two = probabilities.of_two(truth[known] == place, frame.score[known])
+        scores = two.metrics
     elif set(frame.probabilities) >= set(target.labels):
         matrix = np.column_stack([frame.probabilities[label][known] for label in target.labels])
         scores = probabilities.of_many(truth[known], matrix)
@@ -90,12 +93,11 @@ def _classified(frame: Frame, target: Target) -> Performance:
         n=len(frame),
         outcomes=count,
         coverage=wilson(count, len(frame)),
-        metrics=_hidden({**found, **scores}, count),
-        by_label={
-            label: _hidden(_of_label(counts, place), count) for place, label in enumerate(target.labels)
-        },
+        metrics=_hidden({**of_all, **scores}, count),
+        by_label={label: _hidden(each, count) for label, each in zip(target.labels, by_label, strict=True)},
         confusion=() if is_few else counts.tolist(),
-        calibration=() if is_few else bins,
+        calibration=() if is_few or two is None else two.calibration,
+        curve=None if is_few or two is None else two.curve,
     )
 
 
@@ -138,51 +140,51 @@ def _pairs(truth: NDArray[np.int32], answered: NDArray[np.int32], size: int) -> 
     return counted.reshape(size, size)
 
 
-def _weighted(counts: Whole) -> tuple[Whole, Whole, Whole]:
-    truth, answered = np.nonzero(counts)
-    return truth, answered, counts[truth, answered]
-
-
-def _of_labels(counts: Whole) -> dict[str, Metric]:
+def _of_labels(counts: Whole) -> tuple[dict[str, Metric], list[dict[str, Metric]]]:
+    """Measure all labels together, and each of them; scikit-learn is asked once, for each question takes it 3 ms."""
     from sklearn import metrics
 
-    truth, answered, weights = _weighted(counts)
     count = int(counts.sum())
+    names, labels = ("accuracy_score", "balanced_accuracy_score"), range(len(counts))
     if not count:
-        return dict.fromkeys(("accuracy_score", "balanced_accuracy_score"), none(0, "no outcomes"))
+        return dict.fromkeys(names, none(0, "no outcomes")), [_of_label(counts, each) for each in labels]
+    truth, answered = np.nonzero(counts)
+    weights = counts[truth, answered]
     accuracy = metrics.accuracy_score(truth, answered, sample_weight=weights)
+    *of_each, _ = metrics.precision_recall_fscore_support(
+        truth, answered, labels=labels, sample_weight=weights, zero_division=0
+    )
     happened = counts.sum(axis=1)
     there = happened > 0
-    # This is balanced_accuracy_score, which would complain of labels that were answered and never happened.
-    balanced = metrics.recall_score(
-        truth, answered, labels=np.flatnonzero(there), average="macro", sample_weight=weights
-    )
-    recalls = np.diag(counts)[there] / happened[there]
+    recalls = of_each[1][there]
     error = sqrt(float((recalls * (1 - recalls) / happened[there]).sum())) / int(there.sum())
-    return {
+    found = {
         "accuracy_score": as_said(accuracy, wilson(int(np.trace(counts)), count)),
-        "balanced_accuracy_score": normal(balanced, error, count, (0.0, 1.0)),
+        # This is balanced_accuracy_score, which would complain of labels that were answered and never happened.
+        "balanced_accuracy_score": normal(recalls.mean(), error, count, (0.0, 1.0)),
     }
+    return found, [_of_label(counts, each, [values[each] for values in of_each]) for each in labels]
 
 
-def _of_label(counts: Whole, place: int) -> dict[str, Metric]:
-    from sklearn import metrics
-
-    truth, answered, weights = _weighted(counts)
+def _of_label(counts: Whole, place: int, values: Sequence[float] = (0.0, 0.0, 0.0)) -> dict[str, Metric]:
+    """Put precision, recall and F1 of one label into their intervals, or say why there are none."""
     hits, happened, said = (
         int(each) for each in (counts[place, place], counts[place].sum(), counts[:, place].sum())
     )
     found: dict[str, Metric] = {}
     either = happened + said - hits
-    for name, of, within, reason in (
-        ("precision_score", metrics.precision_score, said, "it was never answered"),
-        ("recall_score", metrics.recall_score, happened, "it never happened"),
-        ("f1_score", metrics.f1_score, either, "it was never answered and never happened"),
+    for (name, within, reason), value in zip(
+        (
+            ("precision_score", said, "it was never answered"),
+            ("recall_score", happened, "it never happened"),
+            ("f1_score", either, "it was never answered and never happened"),
+        ),
+        values,
+        strict=True,
     ):
         if not within:
             found[name] = none(0, reason)
             continue
-        value = of(truth, answered, labels=[place], average=None, sample_weight=weights, zero_division=0)[0]
         interval = wilson(hits, within)
         found[name] = as_said(value, dice(interval) if name == "f1_score" else interval)
     return found

@@ -7,8 +7,10 @@ from math import sqrt
 import numpy as np
 from numpy.typing import NDArray
 
+from models import curves
 from models.columns import Doubles
 from models.intervals import LEAST, Metric, as_said, hanley, hanley_error, logit, mean, none, normal, wilson
+from models.manifest import Curve
 
 _BINS = 10
 _TINY = float(np.finfo(np.float64).eps)
@@ -25,20 +27,29 @@ class Bin:
     observed: Metric
 
 
-def of_two(is_positive: NDArray[np.bool_], scores: Doubles) -> tuple[dict[str, Metric], list[Bin]]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OfTwo:
+    """What probabilities of one of two labels are worth; no curve where all outcomes are of one class."""
+
+    metrics: dict[str, Metric]
+    calibration: list[Bin]
+    curve: Curve | None
+
+
+def of_two(is_positive: NDArray[np.bool_], scores: Doubles) -> OfTwo:
     """Measure the probabilities of the positive one of two labels."""
     from sklearn import metrics
 
     count, positives = len(is_positive), int(is_positive.sum())
     if not count:
         names = ("roc_auc_score", "average_precision_score", "log_loss", "brier_score_loss")
-        return dict.fromkeys(names, none(0, "no outcomes")), []
+        return OfTwo(metrics=dict.fromkeys(names, none(0, "no outcomes")), calibration=[], curve=None)
     order = np.argsort(
         -scores
     )  # each metric would sort for itself, the greatest first; sorted, that costs little
     truth, scores = is_positive[order].astype(np.int8), scores[order]
     with ThreadPoolExecutor(2) as threads:  # what takes long lets other threads run
-        curves = threads.submit(_curves, truth, scores, positives)
+        areas = threads.submit(_areas, truth, scores, positives)
         right = np.where(truth == 1, scores, 1 - scores)
         losses = -np.log(np.clip(right, _TINY, 1 - _TINY))
         loss = float(metrics.log_loss(truth, scores, labels=[0, 1]))
@@ -48,23 +59,27 @@ def of_two(is_positive: NDArray[np.bool_], scores: Doubles) -> tuple[dict[str, M
             "brier_score_loss": mean(brier, (1 - right) ** 2, (0.0, 1.0)),
         }
         bins = _calibration(truth, scores)
-        return curves.result() | found, bins
+        of_curves, curve = areas.result()
+        return OfTwo(metrics=of_curves | found, calibration=bins, curve=curve)
 
 
-def _curves(truth: NDArray[np.int8], scores: Doubles, positives: int) -> dict[str, Metric]:
+def _areas(
+    truth: NDArray[np.int8], scores: Doubles, positives: int
+) -> tuple[dict[str, Metric], Curve | None]:
     """Measure how well scores tell the two labels apart, wherever the line is drawn."""
     from sklearn import metrics
 
     count = len(truth)
     if not 0 < positives < count:
         alike = none(count, "all outcomes are of one class")
-        return dict.fromkeys(("roc_auc_score", "average_precision_score"), alike)
-    area = float(metrics.roc_auc_score(truth, scores))
+        return dict.fromkeys(("roc_auc_score", "average_precision_score"), alike), None
+    area, curve = curves.roc(truth, scores)  # roc_auc_score is the area under this very curve
     precision = float(metrics.average_precision_score(truth, scores))
-    return {
+    found = {
         "roc_auc_score": hanley(area, positives, count - positives),
         "average_precision_score": logit(precision, positives, count),
     }
+    return found, curve
 
 
 def of_many(truth: NDArray[np.int32], matrix: Doubles) -> dict[str, Metric]:

@@ -18,11 +18,12 @@ from numpy.typing import NDArray
 from sklearn import metrics
 from sklearn.model_selection import train_test_split
 
-from models import artefact, estimates, explaining, graphs, registry, twin
+from models import artefact, curves, estimates, explaining, graphs, registry, twin
 from models.features import Column
 from models.files import write_folder
 from models.manifest import (
     Calibration,
+    Curve,
     FeatureProfile,
     Golden,
     Histogram,
@@ -132,6 +133,7 @@ def _measured(model: Model, held_out: pd.DataFrame) -> Manifest:
         target=target,
         metrics=_metrics(truth, predictions, manifest.target),
         calibration=calibrated(predictions, truth, manifest.target),
+        curve=drawn(predictions, truth, manifest.target),
     )
 
 
@@ -158,6 +160,15 @@ def calibrated(predictions: Sequence[Prediction], truth: NDArray[Any], target: T
         return estimates.calibration(np.array(rows), truth, target)
     scores = np.array([prediction.probability for prediction in predictions], dtype=float)
     return estimates.calibration(estimates.of_two(scores, target), truth, target)
+
+
+def drawn(predictions: Sequence[Prediction], truth: NDArray[Any], target: Target) -> Curve | None:
+    """Draw the ROC curve of the probabilities of two labels."""
+    if target.positive is None:
+        return None
+    scores = np.array([prediction.probability for prediction in predictions], dtype=float)
+    order = np.argsort(-scores, kind="stable")
+    return curves.roc((truth == target.positive)[order].astype(np.int8), scores[order])[1]
 
 
 def column(series: pd.Series) -> Column:

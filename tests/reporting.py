@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -63,3 +64,20 @@ def _remembered(caller: Caller, answer: httpx.Response) -> httpx.Response:
     if "location" in answer.headers:
         caller.seen[answer.json()["record"]] = answer.content
     return answer
+
+
+def lived(service: Service, count: int = 150) -> tuple[str, list[dict[str, Any]], list[str]]:
+    """Have much predicted and reported on, as likely as was said: since when, what was said, what happened."""
+    chance = random.Random(17)
+    instances = [
+        {"X1": round(chance.gauss(0, 2), 3), "X2": round(chance.gauss(0, 1), 3)} for _ in range(count)
+    ]
+    with reporter(service, "reporter of much") as mine:
+        answered = mine.predict("two-features", *instances).json()["predictions"]
+        happened = ["01"[chance.random() < each["probability"]] for each in answered]
+        rows = [
+            {"prediction": each["id"], "value": value} for each, value in zip(answered, happened, strict=True)
+        ]
+        assert set(statuses(report(mine, *rows))) == {"recorded"}
+        found = mine.http.get("/v1/predictions", params={"limit": "1"}).json()["predictions"]
+    return found[0]["at"], answered, happened

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from api.plots import ink, progress, quality, spread
+from api.plots import curves, ink, progress, quality, spread
 
 LARGEST = 15_000
 START = datetime(2026, 9, 1, tzinfo=UTC)
@@ -43,6 +43,9 @@ def square(number: int) -> list[list[int]]:
     return [[100 if row == column else row + column for column in range(number)] for row in range(number)]
 
 
+CURVE = curves.Curve(
+    points=[(each / 199, (each / 199) ** 0.5) for each in range(200)], area=0.9, low=0.85, high=0.95, n=1234
+)
 PLOTS = {
     "progress": progress.over_time("accuracy_score", points([0.9, None, 0.8, 0.85]), 0.87),
     "progress of a long time": progress.over_time("accuracy_score", points([0.5, 0.6] * 2000), 0.55),
@@ -52,8 +55,15 @@ PLOTS = {
         [quality.Bin(predicted=0.1 * each, observed=0.1 * each, n=50, low=0, high=1) for each in range(11)]
     ),
     "calibration of nothing": quality.calibration([]),
-    "roc": quality.roc([(each / 5000, (each / 5000) ** 0.5) for each in range(5001)], 0.9),
-    "roc of nothing": quality.roc([], 0.5),
+    "calibration beside training's": quality.calibration(
+        [quality.Bin(predicted=0.3, observed=0.4, n=50, low=0, high=1)],
+        [quality.Bin(predicted=0.1 * each, observed=0.1 * each, n=50) for each in range(11)],
+    ),
+    "roc": curves.roc(CURVE, CURVE),
+    "roc of one version of many": curves.roc(CURVE),
+    "roc of nothing": curves.roc(None),
+    "precision": curves.precision_recall(CURVE, 0.24, CURVE),
+    "precision of nothing": curves.precision_recall(None, 0.0),
     "confusion": quality.confusion(["no", "yes"], [[90, 10], [20, 80]]),
     "confusion of many": quality.confusion([f"label number {each}" for each in range(60)], square(60)),
     "confusion of nothing": quality.confusion(["no", "yes"], [[0, 0], [0, 0]]),
@@ -116,6 +126,9 @@ def test_a_plot_shows_the_figures_it_was_given() -> None:
     )
     assert "90 of 100 right" in PLOTS["confusion"]
     assert "area 0.9<" in PLOTS["roc"]
+    assert "Area 0.9, 0.85 to 0.95 with 95 % confidence, 1,234 predictions." in PLOTS["roc"]
+    assert "at 0.2 it is 0.447" in PLOTS["roc"]
+    assert "by chance: 0.24" in PLOTS["precision"]
     assert "this one: 50, above 80%" in PLOTS["numbers"]
     assert "feature 2 0.02 drifted" in PLOTS["drift"]
 

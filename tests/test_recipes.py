@@ -44,9 +44,10 @@ def shipped(model: str) -> Manifest:
 
 
 def measured(manifest: Manifest) -> list[float]:
-    """What training found of its calibration, in a row."""
-    found = manifest.calibration
-    return [] if found is None else [*found.predicted, *found.observed, *found.counts]
+    """What training found of its calibration and its ROC curve, in a row."""
+    found, curve = manifest.calibration, manifest.curve
+    drawn = [] if curve is None else [*curve.false_positive_rate, *curve.true_positive_rate]
+    return drawn if found is None else [*found.predicted, *found.observed, *found.counts, *drawn]
 
 
 def contract(model: str) -> dict[str, Any]:

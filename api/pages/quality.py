@@ -17,9 +17,7 @@ from api.pages.calling import ApiRefused, Question, ask
 from api.pages.fields import form_of
 from api.pages.locales import words
 from api.pages.measures import described
-from api.plots import quality as plots
-from api.plots import spread
-from api.plots.quality import Bin
+from api.plots import measured, spread
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,22 +112,14 @@ def _asked(visitor: Visitor, path: str) -> Any:
 
 def _plots(live: Mapping[str, Any]) -> list[Markup]:
     """Draw what outcomes allow to be drawn."""
-    drawn = []
-    if matrix := live.get("confusion_matrix"):
-        drawn.append(plots.confusion(matrix["labels"], matrix["counts"]))
-    if bins := live.get("calibration"):
-        drawn.append(
-            plots.calibration([_bin(each) for each in bins if each["observed"]["value"] is not None])
+    drawn = [
+        plot(live)
+        for needed, plot in (
+            ("confusion_matrix", measured.confusion),
+            ("roc_curve", measured.roc),
+            ("roc_curve", measured.precision_recall),
+            ("calibration", measured.calibration),
         )
+        if live.get(needed)
+    ]
     return [Markup(each) for each in drawn]  # noqa: S704  # made by api/plots, which escapes all text
-
-
-def _bin(each: Mapping[str, Any]) -> Bin:
-    observed = each["observed"]
-    return Bin(
-        predicted=each["predicted"],
-        observed=observed["value"],
-        n=observed["n"],
-        low=observed["low"],
-        high=observed["high"],
-    )

@@ -74,9 +74,10 @@ def line(start: tuple[float, float], end: tuple[float, float], *, dashed: bool =
     return f'<line x1="{x}" y1="{y}" x2="{right}" y2="{bottom}" stroke="currentColor" opacity="{FAINT}"{dashes}/>'
 
 
-def curve(points: Sequence[tuple[float, float]]) -> str:
-    """Draw what is shown, in the accent."""
-    return f'<polyline points="{_joined(points)}" fill="none" stroke="{ACCENT}" stroke-width="2"/>'
+def curve(points: Sequence[tuple[float, float]], *, accent: bool = True) -> str:
+    """Draw what is shown, in the accent, or what it is held against, in grey."""
+    look = f'stroke="{ACCENT}" stroke-width="2"' if accent else f'stroke="currentColor" opacity="{FAINT}"'
+    return f'<polyline points="{_joined(points)}" fill="none" {look}/>'
 
 
 def area(points: Sequence[tuple[float, float]]) -> str:

@@ -2,44 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
-from api.plots import ink, progress, quality
+from api.plots import curves, ink, progress, quality
 
-PROGRESS, CALIBRATION, CONFUSION = "progress", "calibration", "confusion"
+Content = Mapping[str, Any]
+PROGRESS = "progress"
 # What one looks at first, where no metric is named.
 HEADLINE: Mapping[str, str] = {"classifier": "accuracy_score", "regressor": "root_mean_squared_error"}
 
 
-def drawn(content: Mapping[str, Any], plot: str, metric: str | None = None) -> bytes:
-    """Draw one plot of an answer of `/v1/models/{model}/performance`; progress needs its buckets."""
-    if plot == CALIBRATION:
-        return ink.file(quality.calibration(_bins(content)))
-    if plot == CONFUSION:
-        matrix = content.get("confusion_matrix", {"labels": [], "counts": []})
-        return ink.file(quality.confusion(matrix["labels"], matrix["counts"]))
+def drawn(content: Content, plot: str, metric: str | None = None) -> bytes:
+    """Draw one plot of an answer of `/v1/models/{model}/performance` as a file; progress needs its buckets."""
+    return ink.file(over_time(content, metric) if plot == PROGRESS else PLOTS[plot](content))
+
+
+def over_time(content: Content, metric: str | None = None) -> str:
+    """Draw how a metric went, bucket by bucket."""
     name = metric or HEADLINE[content["kind"]]
     points = [_point(each, name) for each in content.get("buckets", ())]
     training = content["metrics"].get(name, {}).get("at_training")
-    return ink.file(progress.over_time(name, points, training))
+    return progress.over_time(name, points, training)
 
 
-def _point(bucket: Mapping[str, Any], name: str) -> progress.Point:
-    found = bucket["metrics"].get(name, {})
-    return progress.Point(
-        at=datetime.fromisoformat(bucket["from"]),
-        value=found.get("value"),
-        low=found.get("low"),
-        high=found.get("high"),
-    )
-
-
-def _bins(content: Mapping[str, Any]) -> list[quality.Bin]:
-    """Take the groups that hold enough predictions for a share."""
+def calibration(content: Content) -> str:
+    """Draw what was said against what was so, in use and on the held-out rows."""
+    # Of groups that hold enough predictions for a share.
     known = [each for each in content.get("calibration", ()) if each["observed"]["value"] is not None]
-    return [
+    bins = [
         quality.Bin(
             predicted=each["predicted"],
             observed=each["observed"]["value"],
@@ -49,3 +41,64 @@ def _bins(content: Mapping[str, Any]) -> list[quality.Bin]:
         )
         for each in known
     ]
+    before = content.get("at_training", {}).get("calibration", ())
+    return quality.calibration(bins, [quality.Bin(**each) for each in before])
+
+
+def confusion(content: Content) -> str:
+    """Draw the confusion matrix."""
+    matrix = content.get("confusion_matrix", {"labels": [], "counts": []})
+    return quality.confusion(matrix["labels"], matrix["counts"])
+
+
+def roc(content: Content) -> str:
+    """Draw the ROC curve, in use and of the held-out rows."""
+    axes, metric = ("false_positive_rate", "true_positive_rate"), "roc_auc_score"
+    return curves.roc(_shown(content, axes, metric), _held_out(content, axes, metric))
+
+
+def precision_recall(content: Content) -> str:
+    """Draw the precision against the recall, in use and of the held-out rows."""
+    axes, metric = ("true_positive_rate", "precision"), "average_precision_score"
+    shown = _shown(content, axes, metric)
+    share = shown.points[-1][1] if shown else 0.0  # of positive ones among all: there all count as positive
+    return curves.precision_recall(shown, share, _held_out(content, axes, metric))
+
+
+PLOTS: Mapping[str, Callable[[Content], str]] = {
+    "calibration": calibration,
+    "confusion": confusion,
+    "roc": roc,
+    "precision_recall": precision_recall,
+}
+
+
+def _shown(content: Content, axes: tuple[str, str], metric: str) -> curves.Curve | None:
+    if "roc_curve" not in content:
+        return None
+    found = content["metrics"][metric]
+    points = _points(content["roc_curve"], axes)
+    return curves.Curve(
+        points=points, area=found["value"], low=found["low"], high=found["high"], n=found["n"]
+    )
+
+
+def _held_out(content: Content, axes: tuple[str, str], metric: str) -> curves.Curve | None:
+    found = content.get("at_training", {}).get("roc_curve")
+    area = content["metrics"].get(metric, {}).get("at_training")
+    return None if found is None or area is None else curves.Curve(points=_points(found, axes), area=area)
+
+
+def _points(curve: Mapping[str, Any], axes: tuple[str, str]) -> list[tuple[float, float]]:
+    across, up = (curve[each] for each in axes)
+    return [pair for pair in zip(across, up, strict=True) if None not in pair]
+
+
+def _point(bucket: Content, name: str) -> progress.Point:
+    found = bucket["metrics"].get(name, {})
+    return progress.Point(
+        at=datetime.fromisoformat(bucket["from"]),
+        value=found.get("value"),
+        low=found.get("low"),
+        high=found.get("high"),
+    )
