@@ -9,7 +9,7 @@ so that ten thousand good rows cost a handful of passes at the speed of C.
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from math import inf, isfinite
@@ -94,10 +94,12 @@ class Rows:
 class Features:
     """All features of one version, in training order."""
 
-    __slots__ = ("_readers",)
+    __slots__ = ("_pick", "_readers", "_texts")
 
     def __init__(self, profiles: Sequence[FeatureProfile]) -> None:
         self._readers = tuple(_Reader(profile) for profile in profiles)
+        self._pick = _picking([profile.name for profile in profiles])
+        self._texts = [place for place, profile in enumerate(profiles) if profile.text]
 
     def check(self, instances: Sequence[Mapping[str, object]]) -> Rows:
         """
@@ -114,8 +116,7 @@ class Features:
         found: list[tuple[int, int, Culprit]] = []
         total = 0
         unlike: list[tuple[Unlike, ...]] = [()] * len(instances)
-        for place, reader in enumerate(self._readers):
-            column = reader.column(instances)
+        for place, (reader, column) in enumerate(zip(self._readers, self._columns(instances), strict=True)):
             if reader.is_ordinary(column):
                 columns.append(column)
             elif reader.accepts(column):
@@ -130,13 +131,29 @@ class Features:
             raise BadFeatures(tuple(culprit for _, _, culprit in found[:LISTED_CULPRITS]), total)
         return Rows(tuple(columns), unlike)
 
+    def _columns(self, instances: Sequence[Mapping[str, object]]) -> list[Column]:
+        """Take all features out of every instance, each of which is visited once: they do not fit into a cache."""
+        try:
+            columns = list(map(list, zip(*map(self._pick, instances), strict=True)))
+        except KeyError:
+            return [reader.column(instances) for reader in self._readers]
+        for place in self._texts:
+            columns[place] = self._readers[place].read(columns[place])
+        return columns
+
+
+def _picking(names: Sequence[str]) -> Callable[[Mapping[str, object]], tuple[object, ...]]:
+    """Say how these members are taken out of an instance; raises KeyError where one lacks."""
+    if len(names) > 1:
+        return itemgetter(*names)
+    return lambda instance: tuple(instance[name] for name in names)
+
 
 class _Reader:
     """What one feature demands of its column, looked up once when the version is loaded."""
 
     def __init__(self, profile: FeatureProfile) -> None:
         self._profile = profile
-        self._pick = itemgetter(profile.name)
         self._pointer = profile.name.replace("~", "~0").replace("/", "~1")
         self._is_numeric = profile.kind in _NUMERIC
         self._allowed = _TYPES[profile.kind] | ({NoneType} if profile.nullable else frozenset())
@@ -147,6 +164,7 @@ class _Reader:
         if profile.missing and not self._is_numeric:
             self._ordinary |= {NoneType}
             self._known |= {None}
+        self._is_text = all(isinstance(each, str | NoneType) for each in self._known)
         span = f"the training range {_plain(self._low)} to {_plain(self._high)}"
         self._below = Unlike(profile.name, f"is below {span}")
         self._above = Unlike(profile.name, f"is above {span}")
@@ -154,23 +172,36 @@ class _Reader:
         self._missing = Unlike(profile.name, "is missing, which it never was in the training data")
 
     def column(self, instances: Sequence[Mapping[str, object]]) -> Column:
-        """Take this feature out of every instance; where text may be a number, it is one from here on."""
-        try:
-            column = list(map(self._pick, instances))
-        except KeyError:
-            absent = None if self._profile.nullable else _ABSENT
-            column = [instance.get(self._profile.name, absent) for instance in instances]
+        """Take this feature out of every instance, also where it is missing."""
+        absent = None if self._profile.nullable else _ABSENT
+        return self.read([instance.get(self._profile.name, absent) for instance in instances])
+
+    def read(self, column: Column) -> Column:
+        """Read values as they were sent; where text may be a number, it is one from here on."""
         return list(map(_number_of, column)) if self._profile.text else column
 
     def is_ordinary(self, column: Column) -> bool:
         """True when the whole column is such as training saw; False is only a reason to look closer."""
-        if not self._ordinary.issuperset(map(type, column)):
+        if self._is_text and not self._is_numeric:
+            return self._are_known(column)
+        types = set(map(type, column))
+        if not self._ordinary.issuperset(types):
             return False
         if not self._is_numeric:
             return self._known.issuperset(column)
         numbers = cast(list[float], column)
-        # A NaN can hide from min and max, an integer beyond the doubles cannot, and isfinite would raise at it.
-        return self._low <= min(numbers) and max(numbers) <= self._high and all(map(isfinite, numbers))
+        least, most = min(numbers), max(numbers)
+        if not (self._low <= least and most <= self._high):
+            return False
+        # A NaN can hide from min and max, an integer beyond the doubles cannot.
+        return all(map(isfinite, (least, most) if types == {int} else numbers))
+
+    def _are_known(self, column: Column) -> bool:
+        """Say whether all are known categories; what equals a text is one, so that no type has to be looked at."""
+        try:
+            return self._known.issuperset(column)
+        except TypeError:  # arrays and objects have no hash
+            return False
 
     def accepts(self, column: Column) -> bool:
         """True when every value of the column can be predicted from."""

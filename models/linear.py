@@ -8,6 +8,7 @@ added up in the order of the sparse product, so that even the last bit is the pi
 
 from collections.abc import Callable, Sequence
 from functools import reduce
+from itertools import repeat
 from operator import add
 from typing import Any
 
@@ -154,6 +155,6 @@ def _category(known: Sequence[Any], weights: Numbers) -> Callable[[Column], Numb
     table = np.concatenate([weights, np.zeros_like(weights[:1])])  # an unknown category adds nothing
 
     def term(column: Column) -> Numbers:
-        return table[[find(value, unknown) for value in column]]
+        return table[np.fromiter(map(find, column, repeat(unknown)), np.intp, len(column))]
 
     return term

@@ -31,6 +31,7 @@ from db import migrate
 from db.engine import StorageUnavailable, open_reader
 
 PEN_WAIT_S = 3.0  # a command that just holds the pen puts it down sooner
+NEW_OBJECTS = 50_000  # between two looks for cycles, as at a door: 700 are a fraction of one large request
 SHORT_LIFE_S = 1.0
 SHORT_LIVES = 5
 KILL_AFTER_S = 5.0  # beyond drain_s
@@ -98,6 +99,7 @@ def hold(settings: Settings, lifeline: int | None = None) -> int:
     registry.warm()
     gc.collect()
     gc.freeze()  # what is imported stays on pages shared with every engine forked from here
+    gc.set_threshold(NEW_OBJECTS)
     with Watch(lifeline) as watch:
         short_lives = 0
         while not watch.is_stopping:
