@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -12,9 +10,8 @@ from uuid import UUID
 
 import orjson
 
-from api import cursors, times
+from api import cells, cursors, times
 from api.calls import JSON, Answer, Call, Claims
-from api.cells import safe
 from api.keyed import keyed
 from api.line import EngineUnavailable, Line, recorded, unavailable
 from api.problems import RequestRefused
@@ -159,13 +156,7 @@ def _ndjson(found: Iterator[FoundPrediction]) -> Iterator[bytes]:
 
 
 def _csv(found: Iterator[FoundPrediction]) -> Iterator[bytes]:
-    header: list[dict[str, Any]] = [dict(zip(_COLUMNS, _COLUMNS, strict=True))]
-    while batch := header or [_shown(each) for each in itertools.islice(found, _BATCH)]:
-        text = io.StringIO()
-        rows = ({name: safe(value) for name, value in each.items()} for each in batch)
-        csv.DictWriter(text, _COLUMNS, lineterminator="\r\n").writerows(rows)
-        yield text.getvalue().encode()
-        header = []
+    return cells.table(_COLUMNS, map(_shown, found))
 
 
 def _parquet(found: Iterator[FoundPrediction]) -> Iterator[bytes]:

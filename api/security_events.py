@@ -9,13 +9,28 @@ from typing import Any
 
 import orjson
 
-from api import cursors, times
+from api import cells, cursors, times
 from api.calls import JSON, Answer, Call
 from db.lookups import Position
 from db.security_events import FoundEvent, Wanted
 
 PAGE = 20
 _BATCH = 500
+_COLUMNS = (
+    *(
+        "id",
+        "at",
+        "kind",
+        "reason",
+        "status",
+        "client",
+        "jti",
+        "verified_signature",
+        "claimed_kid",
+        "address",
+    ),
+    *("operation", "target", "needed", "held", "body_bytes", "body_sha256", "request", "suppressed"),
+)
 Search = Callable[[Wanted, int | None, int], list[FoundEvent]]
 
 
@@ -34,7 +49,7 @@ class SecurityEvents:
             before = cursors.read(self.cursor_key, wanted, call.query["cursor"]).idx
         if call.accept != JSON:
             found = itertools.islice(self._all(wanted, before), call.query.get("limit"))
-            return Answer(content=_ndjson(found), media_type=call.accept)
+            return Answer(content=_STREAMS[call.accept](found), media_type=call.accept)
         limit = call.query.get("limit", PAGE)
         page = self.find(wanted, before, limit + 1)
         content: dict[str, Any] = {"events": [_shown(each) for each in page[:limit]]}
@@ -69,3 +84,10 @@ def _shown(found: FoundEvent) -> dict[str, Any]:
 def _ndjson(found: Iterator[FoundEvent]) -> Iterator[bytes]:
     while batch := list(itertools.islice(found, _BATCH)):
         yield b"".join(orjson.dumps(_shown(each)) + b"\n" for each in batch)
+
+
+def _csv(found: Iterator[FoundEvent]) -> Iterator[bytes]:
+    return cells.table(_COLUMNS, map(_shown, found))
+
+
+_STREAMS = {"text/csv": _csv, "application/x-ndjson": _ndjson}

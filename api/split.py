@@ -10,6 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.contract import Contract
 from api.operations import read_body
+from api.pages.whole import passing
 from api.problems import RequestRefused
 
 PAGE_THREADS = 8
@@ -26,7 +27,7 @@ def split(api: ASGIApp, pages: Flask, contract: Contract) -> ASGIApp:
         if scope["type"] == "http":
             path = scope["path"].removeprefix(scope.get("root_path", ""))
             if path.lstrip("/").split("/", 1)[0] not in ours:
-                await flask(scope, await _whole(scope, receive), send)
+                await passing(flask, api, scope, await _whole(scope, receive), send)
                 return
         await api(scope, receive, send)
 
@@ -43,8 +44,9 @@ async def _whole(scope: Scope, receive: Receive) -> Receive:
     if length > PAGE_BODY_BYTES:
         raise RequestRefused("too-large", f"send at most {PAGE_BODY_BYTES} bytes", Connection="close")
     body = await read_body(receive, length, PAGE_BODY_BYTES) if length else b""
+    given_once = iter([{"type": "http.request", "body": body, "more_body": False}])
 
     async def given() -> Message:
-        return {"type": "http.request", "body": body, "more_body": False}
+        return next(given_once, None) or await receive()
 
     return given

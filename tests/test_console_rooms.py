@@ -87,12 +87,42 @@ def test_pages_follow_one_another_and_the_table_is_exported_whole(person: Person
     first = person.look(place)
     older = html.unescape(re.search(r'href="([^"]+)" rel="next"', first.text)[1])  # type: ignore[index]  # or it fails
     second = person.look(older)
-    exported = rows(person.look(f"{place}&format=csv"))
+    file = html.unescape(re.search(r'href="([^"]+format=csv)"', second.text)[1])  # type: ignore[index]  # or it fails
+    exported = list(csv.DictReader(io.StringIO(person.look(file).text)))
 
     assert (len(cells(first.text)), len(cells(second.text))) == (50, 10)
     assert [each[5] for each in cells(first.text)[:2]] == ["23.88", "23.994"]
-    assert (len(exported), exported[0][:4]) == (61, ["at", "model", "version", "reference"])
-    assert {each[3] for each in exported[1:]} == {f"'{reference}"}
+    assert [each["id"].rpartition(".")[2] for each in exported] == [str(at) for at in range(59, -1, -1)]
+    assert {each["reference"] for each in exported} == {f"'{reference}"}
+    assert set(exported[0]) > {"at", "model", "version", "label", "score", "client", "has_outcome", "erased"}
+
+
+def test_a_file_holds_all_that_was_found(person: Person, demo: Caller) -> None:
+    """More than ten thousand rows come whole, named as a file, from the page as from the API."""
+    reference = uuid.uuid4().hex
+    count = 5_100
+    for _ in range(2):
+        made = demo.predict("housing", *({"age": at % 100, "reference": reference} for at in range(count)))
+        assert made.status_code == 201
+    asked = {"reference": reference}
+
+    file = person.look(str(httpx.URL("/console", params={**asked, "format": "csv"})))
+    told = demo.http.get("/v1/predictions", params=asked, headers={"Accept": "text/csv"})
+
+    assert file.headers["Content-Disposition"] == 'attachment; filename="predictions.csv"'
+    assert file.text.count("\r\n") == 2 * count + 1
+    assert file.text == told.text
+
+
+def test_what_is_wrong_with_a_search_is_no_file(person: Person) -> None:
+    """A condition that cannot be is said on the page, under 400; who is not signed in is asked to."""
+    wrong = person.look("/console?score_min=x&format=csv")
+    person.http.cookies.clear()
+    stranger = person.look("/console?format=csv")
+
+    assert (wrong.status_code, "Score from" in wrong.text) == (400, True)
+    assert "Content-Disposition" not in wrong.headers
+    assert stranger.status_code == 303
 
 
 @pytest.mark.parametrize(

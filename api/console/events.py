@@ -6,8 +6,9 @@ from typing import Any
 
 from flask import Blueprint, Response
 
-from api.console.tables import Column, Table, conditions, shown, walk, wants_csv, with_args
+from api.console.tables import Column, Table, conditions, shown, wants_csv, with_args
 from api.pages.calling import read
+from api.pages.whole import whole
 
 events_pages = Blueprint("events", __name__, url_prefix="/console/events")
 PATH, PAGE = "/v1/security-events", 50
@@ -16,14 +17,11 @@ KINDS = ("unauthenticated", "forbidden", "refused", "foreign", "token-issued", "
 
 @events_pages.get("")
 def events() -> str | Response:
-    """List security events, the last written first."""
+    """List security events, the last written first; as CSV, all of them with all there is to know."""
     entered, asked = conditions(("kind", "client", "from", "to"))
-    cursor = conditions(("cursor",))[1]
-    page: dict[str, Any] = (
-        {"events": walk(PATH, "events", asked | cursor)}
-        if wants_csv()
-        else read(PATH, limit=PAGE, **asked, **cursor)
-    )
+    if wants_csv():
+        return whole(PATH, asked, "security-events")
+    page: dict[str, Any] = read(PATH, limit=PAGE, **asked, **conditions(("cursor",))[1])
     table = Table(
         name="security-events",
         title="Security events, newest first",

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from flask import Blueprint, Response, url_for
+from flask import Blueprint, Response, render_template, url_for
 
-from api.console.tables import Column, Row, Table, conditions, shown, walk, wants_csv, with_args
+from api.console.tables import Column, Row, Table, conditions, wants_csv, with_args
 from api.pages.calling import ApiRefused, read
+from api.pages.whole import whole
 
 PAGE = 50
 PATH = "/v1/predictions"
@@ -32,22 +33,21 @@ def create_finding(models: Sequence[str]) -> Blueprint:
     finding = Blueprint("finding", __name__, url_prefix="/console")
 
     @finding.get("")
-    def find() -> str | Response | tuple[str | Response, int]:
+    def find() -> str | Response | tuple[str, int]:
         entered, asked = conditions(LABELS)
         page: dict[str, Any] = {"predictions": []}
         errors: list[dict[str, str]] = []
         try:
             if wants_csv():
-                page["predictions"] = walk(PATH, "predictions", asked | conditions(("cursor",))[1])
-            else:
-                page = read(PATH, limit=PAGE, **asked, **conditions(("cursor",))[1])
+                return whole(PATH, asked, "predictions")
+            page = read(PATH, limit=PAGE, **asked, **conditions(("cursor",))[1])
         except ApiRefused as refused:
             if refused.status != 400:
                 raise
             errors = [_said(each, refused) for each in refused.errors or [{}]]
-        answer = shown(
+        answer = render_template(
             "console/find.html",
-            _table(page["predictions"], entered),
+            table=_table(page["predictions"], entered),
             models=models,
             entered=entered,
             errors=errors,
@@ -90,6 +90,5 @@ def _table(rows: Sequence[Row], entered: dict[str, str]) -> Table:
             Column(name="client", title="Client"),
             Column(name="has_outcome", title="Outcome", kind="yes"),
             Column(name="erased", title="Erased", kind="yes"),
-            *([Column(name="id", title="Id")] if wants_csv() else []),
         ],
     )

@@ -13,11 +13,9 @@ from urllib.parse import urlencode
 from flask import Response, render_template, request
 
 from api.cells import safe
-from api.pages.calling import read
 
 Row = Mapping[str, Any]
 TIMES = ("from", "to")
-MOST_PAGES, PER_PAGE = 100, 100  # what one CSV holds at most is read in that many questions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,19 +57,6 @@ def as_csv(table: Table) -> Response:
     writer.writerows([safe(row.get(column.name)) for column in table.columns] for row in table.rows)
     headers = {"Content-Disposition": f'attachment; filename="{table.name}.csv"'}
     return Response(text.getvalue(), content_type="text/csv; charset=utf-8", headers=headers)
-
-
-def walk(path: str, member: str, query: Mapping[str, Any]) -> list[Row]:
-    """Read everything that matches, up to ten thousand rows, page by page."""
-    found: list[Row] = []
-    query = dict(query)
-    for _ in range(MOST_PAGES):
-        page = read(path, limit=PER_PAGE, **query)
-        found += page[member]
-        if "next" not in page:
-            break
-        query["cursor"] = page["next"]
-    return found
 
 
 def with_args(**changed: str | None) -> str:
