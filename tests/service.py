@@ -23,8 +23,11 @@ from typing import Any
 
 import httpx
 
+from tests import postgres
+
 ROOT = Path(__file__).parent.parent
 READY_WITHIN_S = 120.0  # a start takes three seconds; a machine that does ten things at once may take forty
+PATIENCE_S = 120.0  # of a caller, whom a busy machine may keep waiting
 # What `setup` makes depends on these settings; it is run for whoever has one of them.
 _OF_SETUP = frozenset(
     {
@@ -76,7 +79,7 @@ class Caller:
     http: httpx.Client = field(init=False)
 
     def __post_init__(self) -> None:
-        self.http = httpx.Client(base_url=self.url, timeout=30)
+        self.http = httpx.Client(base_url=self.url, timeout=PATIENCE_S)
         self.sign_in()
 
     def __enter__(self) -> Caller:
@@ -88,7 +91,8 @@ class Caller:
     def sign_in(self, scope: str | None = None) -> dict[str, Any]:
         """Get a token and use it from now on."""
         form = {"grant_type": "client_credentials"} | ({"scope": scope} if scope else {})
-        answer = httpx.post(f"{self.url}/oauth/token", data=form, auth=(self.client_id, self.client_secret))
+        pair = (self.client_id, self.client_secret)
+        answer = httpx.post(f"{self.url}/oauth/token", data=form, auth=pair, timeout=PATIENCE_S)
         answer.raise_for_status()
         self.http.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
         return dict(answer.json())
@@ -165,13 +169,16 @@ class Service:
     def set_up(self) -> Service:
         """Create keys, database, versions and the two clients; where nothing differs, by copying what was made once."""
         self.var.mkdir(parents=True, exist_ok=True)
-        is_usual = (
-            self.database_url == f"sqlite:///{self.var / 'onrecord.db'}" and not _OF_SETUP & self.settings
-        )
-        if (self.var / "keys").exists() or not is_usual:
+        if (self.var / "keys").exists() or _OF_SETUP & self.settings:
             self.command("setup")
-        else:
+        elif self.database_url == f"sqlite:///{self.var / 'onrecord.db'}":
             shutil.copytree(_made_once(), self.var, dirs_exist_ok=True)
+        elif self.database_url.startswith("postgresql"):
+            made = postgres.beside(self.database_url, "made_once")
+            shutil.copytree(_made_once(made), self.var, dirs_exist_ok=True)
+            postgres.create(self.database_url, template=postgres.name_of(made))
+        else:
+            self.command("setup")
         return self
 
     def start(self) -> Service:
@@ -230,11 +237,13 @@ class Service:
 
 
 @functools.cache
-def _made_once() -> Path:
-    """Set up one SQLite deployment for all tests of this process; it takes as long as a dozen of tests."""
+def _made_once(database_url: str | None = None) -> Path:
+    """Set up one deployment of each kind for all tests of this process; it takes as long as a dozen of tests."""
     folder = Path(tempfile.mkdtemp(prefix="onrecord-made-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    Service(folder).command("setup")
+    if database_url is not None:
+        postgres.create(database_url)
+    Service(folder, database_url).command("setup")
     return folder
 
 

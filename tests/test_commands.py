@@ -6,7 +6,7 @@ import contextlib
 import json
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +21,13 @@ from tests.service import Caller, Service
 pytest_plugins = ("tests.deployments",)
 
 
-@pytest.fixture(params=["running", "stopped"])
-def service(request: pytest.FixtureRequest, var: Path) -> Iterator[Service]:
+@pytest.fixture(scope="module", params=["running", "stopped"])
+def service(request: pytest.FixtureRequest, another: Callable[[], Path]) -> Iterator[Service]:
     """Give a deployment whose engine runs, and the same one while nothing runs."""
-    service = Service(var)
+    service = Service(another())
     if request.param == "running":
         service.spawn("engine")
-        wait_for((var / "engine.sock").exists)
+        wait_for((service.var / "engine.sock").exists)
     yield service
     service.kill()
 
@@ -147,20 +147,16 @@ def version_of(caller: Caller) -> str:
     return str(caller.predict("housing", {"age": 50}).json()["version"])
 
 
-def test_a_version_that_does_not_load_is_not_promoted(service: Service) -> None:
+def test_a_version_that_does_not_load_is_not_promoted(var: Path) -> None:
     """Promotion loads the artefact first: one that is broken keeps its alias from pointing to it."""
-    store = service.var / "store"
-    shutil.copytree("models/store", store)
-    broken = store / "housing" / "1" / "model.pkl"
+    service = with_second_version(var)
+    broken = var / "store" / "housing" / "1" / "model.pkl"
     broken.write_bytes(broken.read_bytes() + b"!")
-    shutil.copytree("models/store/housing/1", store / "housing" / "2")
-    stopped = Service(service.var, ONRECORD_STORE=str(store))
-    service.kill()
-    refused = stopped.command("model", "promote", "housing", "1", "--alias", "challenger", check=False)
+    refused = service.command("model", "promote", "housing", "1", "--alias", "challenger", check=False)
 
     assert refused.returncode == 2
     assert "is not promoted" in refused.stderr
-    assert "challenger" not in stopped.command("model", "list").stdout
+    assert "challenger" not in service.command("model", "list").stdout
 
 
 @pytest.mark.parametrize(
