@@ -5,6 +5,7 @@ import sqlite3
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
+from itertools import chain
 from pathlib import Path
 from typing import IO, Any
 from urllib.parse import quote
@@ -31,6 +32,7 @@ _READER = (
 )
 _COPY = "PRAGMA wal_checkpoint(FULL)"
 _SCRUB_MS = 50  # how long the pen waits for readers to let go of the WAL
+_AT_ONCE = 100  # rows of one INSERT: five times as many save another tenth
 _READERS = 8  # connections per process: a lookup takes milliseconds, more would only queue on the disk
 
 
@@ -138,13 +140,20 @@ def vacuum(engine: Engine) -> None:
 
 
 def inserter(table: Table, columns: Sequence[str]) -> Inserter:
-    """Insert through the driver: per row, SQLAlchemy would cost more than SQLite."""
-    marks = ", ".join("?" * len(columns))
-    statement = f"INSERT INTO {table.name} ({', '.join(columns)}) VALUES ({marks})"  # noqa: S608  # our own names
+    """Insert through the driver, many rows by one statement: each statement costs more than a row.
+
+    OR FAIL keeps no copy of the pages that many rows change; after an error, roll back what came before it, too.
+    """
+    into = f"INTO {table.name} ({', '.join(columns)}) VALUES "
+    marks = f"({', '.join('?' * len(columns))})"
+    one, many = f"INSERT {into}{marks}", f"INSERT OR FAIL {into}{', '.join([marks] * _AT_ONCE)}"
 
     def insert(connection: Connection, rows: Sequence[tuple[Any, ...]]) -> None:
-        if rows:
-            connection.exec_driver_sql(statement, list(rows))
+        whole = len(rows) - len(rows) % _AT_ONCE
+        for start in range(0, whole, _AT_ONCE):
+            connection.exec_driver_sql(many, tuple(chain.from_iterable(rows[start : start + _AT_ONCE])))
+        if rest := list(rows[whole:]):
+            connection.exec_driver_sql(one, rest)
 
     return insert
 

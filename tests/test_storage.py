@@ -112,6 +112,30 @@ class TestAppend:
             ledger.append([predicted(), broken])
         assert ledger.append([predicted()]).places == [0]
 
+    @pytest.mark.parametrize("count", [99, 100, 257])
+    def test_a_large_request_has_a_row_for_each_instance(self, ledger: Ledger, url: str, count: int) -> None:
+        """However many instances a request has, every row says what the request and its answer say."""
+        large = predicted(*((f"r-{n}" if n % 3 else None, "<=50K", n / 1000) for n in range(count)))
+
+        ledger.append([predicted(), large])
+
+        found = look(url, "SELECT position, reference, label, score FROM prediction WHERE idx = 1 ORDER BY 1")
+        assert [tuple(each) for each in large.rows] == found
+
+    def test_of_a_large_request_that_is_refused_nothing_is_left(self, ledger: Ledger, url: str) -> None:
+        """A row in the middle that cannot be stored takes all those before it along."""
+        nothing: Any = None
+        good = predicted(*((None, "<=50K", n / 1000) for n in range(257)))
+        twice = replace(good, rows=(*good.rows[:130], good.rows[50], *good.rows[131:]))
+        without = replace(good, rows=(*good.rows[:256], good.rows[256]._replace(position=nothing)))
+
+        for broken in (twice, without):
+            with pytest.raises(RecordRefused):
+                ledger.append([broken])
+
+        assert look(url, "SELECT count(*) FROM prediction") == [(0,)]
+        assert look(url, "SELECT size FROM head") == [(0,)]
+
     def test_threads_may_append_at_once(self, ledger: Ledger) -> None:
         """Groups from several threads queue on the pen and never share a place."""
         places: list[int] = []
