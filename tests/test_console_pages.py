@@ -15,6 +15,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 from tests import auditor
 from tests.conftest import must_have
 from tests.engines import wait_for
+from tests.reporting import lived
 from tests.service import Caller, Service
 
 pytestmark = pytest.mark.parametrize("service", ["sqlite"], indirect=True)
@@ -166,6 +167,40 @@ def test_what_somebody_sent_is_shown_and_never_run(page: Page, service: Service)
     assert page.locator("main [onmouseover]").count() == 0
 
 
+def test_an_owner_sees_how_good_a_model_turned_out(page: Page, service: Service) -> None:
+    """From a model to its pictures, each of them loaded, to a group that is served worse, and to its file."""
+    lived(service)
+    sign_in(page, service, next="/console/models/two-features")
+    for name in ("Over time", "ROC curve", "Calibration", "Confusion matrix", "How far questions"):
+        _is_drawn(page, name)
+
+    page.get_by_role("link", name="The figures, other windows and groups").press("Enter")
+    _is_drawn(page, "Precision and recall")
+    page.get_by_label("Groups by").select_option("X1")
+    page.get_by_label("A table by").select_option("day")
+    page.get_by_role("button", name="Measure").click()
+
+    expect(page.get_by_role("table", name="accuracy_score by X1").get_by_role("row")).to_have_count(11)
+    expect(page.get_by_role("table", name="accuracy_score by day")).to_be_visible()
+    assert "by=X1" in page.url and "bucket=day" in page.url
+    points = page.get_by_role("region", name="What counting as positive").locator("+ p").get_by_role("link")
+    with page.expect_download() as download:
+        points.click()
+    assert download.value.suggested_filename == "roc_curve.csv"
+    page.goto("/models/two-features/performance")
+    expect(page.get_by_role("img", name="ROC curve")).to_be_visible()
+    page.get_by_text("The curve as a table").click()
+    expect(page.get_by_role("table", name="What counting as positive")).to_be_visible()
+
+
+def _is_drawn(page: Page, name: str) -> None:
+    """Wait for a picture and see that there is something to see."""
+    picture = page.get_by_role("img", name=name)
+    picture.scroll_into_view_if_needed()
+    expect(picture).to_have_js_property("complete", True)
+    expect(picture).not_to_have_js_property("naturalWidth", 0)
+
+
 def test_every_page_is_for_everybody(browser: Browser, service: Service) -> None:
     """Axe finds nothing on any page, in light and dark, and none weighs 60 kB; pictures of all are kept."""
     name = predicted(service, "looked-at", explain=True)
@@ -179,6 +214,8 @@ def test_every_page_is_for_everybody(browser: Browser, service: Service) -> None
         **{each: f"/console/{each}" for each in ("holds", "ledger", "models", "clients", "clients/new", "events")},
         "model": "/console/models/income",
         **{each: f"/console/models/housing/{each}" for each in ("drift", "performance", "alerts")},
+        "measured": "/console/models/two-features/performance?bucket=day&by=X1",
+        "quality": "/models/two-features/performance",
     }  # fmt: skip
     ARTEFACTS.mkdir(parents=True, exist_ok=True)
     context = browser.new_context(viewport=DESKTOP, base_url=service.url)

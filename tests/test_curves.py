@@ -168,8 +168,8 @@ def test_the_curve_over_http_beside_that_of_training(service: Service, demo: Cal
     assert found["at_training"]["calibration"] == version["calibration"]
     assert "roc_curve" not in demo.http.get("/v1/models/two-features/versions").text
     for plot, words in (
-        ("roc", "held out of training: 0.961"),
-        ("precision_recall", "held out of training: 0.953"),
+        ("roc", "held out of training: area 0.961"),
+        ("precision_recall", "held out of training: average precision 0.953"),
     ):
         picture = demo.http.get(
             address, params={"plot": plot, "from": begin}, headers={"Accept": ink.MEDIA_TYPE}

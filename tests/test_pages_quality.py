@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,29 @@ from api.settings import Settings
 TEST_ROWS = {"test_rows": 9769, "name": "Adult", "train_rows": 39073}
 RATE = {"value": 0.8671, "low": 0.86, "high": 0.874, "n": 500}
 NONE = {"value": None, "low": None, "high": None, "n": 3, "reason": "fewer than 10 outcomes"}
+RULE = {"metric": "psi", "window_s": 86400, "direction": "above", "threshold": 0.25, "minimum_n": 200}
+SINCE = "2026-11-20T17:14:16.000000Z"
+QUIET = {**RULE, "alert": "calm", "state": "unknown"}
+FIRING = {**RULE, "alert": "drifted", "state": "firing", "since": SINCE, "value": 0.31, "evaluated_at": SINCE}
+CURVE = {
+    "false_positive_rate": [0, 0.1, 0.3, 1],
+    "true_positive_rate": [0, 0.6, 0.9, 1],
+    "precision": [None, 0.5, 0.4, 0.16],
+    "threshold": [None, 0.7, 0.2, None],
+}
+AUC = {"value": 0.83, "low": 0.8, "high": 0.86, "n": 500, "at_training": 0.92}
 LIVE = {
+    "kind": "classifier",
     "n": 1234,
     "outcomes": 500,
-    "metrics": {"accuracy_score": RATE, "roc_auc_score": NONE},
+    "roc_curve": CURVE,
+    "buckets": [{"from": "2026-11-20T00:00:00.000000Z", "metrics": {"accuracy_score": RATE}}],
+    "metrics": {
+        "accuracy_score": RATE,
+        "roc_auc_score": AUC,
+        "average_precision_score": AUC,
+        "log_loss": NONE,
+    },
     "confusion_matrix": {"labels": ["<=50K", ">50K"], "counts": [[400, 20], [30, 50]]},
     "calibration": [
         {"low": 0.0, "high": 0.1, "predicted": 0.05, "observed": {**RATE, "value": 0.06}},
@@ -30,8 +50,18 @@ LIVE = {
 }
 ANSWERS: dict[str, Any] = {
     "/v1/models/income": {"aliases": {"champion": "1"}},
-    "/v1/models/income/versions/1": {"metrics": {"accuracy_score": 0.87}, "data": TEST_ROWS, "features": []},
+    "/v1/models/income/versions/1": {
+        "metrics": {"accuracy_score": 0.87, "roc_auc_score": 0.92},
+        "data": TEST_ROWS,
+        "features": [],
+        "roc_curve": CURVE,
+        "calibration": [
+            {"predicted": 0.1, "observed": 0.12, "n": 400},
+            {"predicted": 0.4, "observed": 0.5, "n": 400},
+        ],
+    },
     "/v1/models/income/performance": LIVE,
+    "/v1/models/income/alerts": {"alerts": [QUIET, FIRING]},
 }
 
 
@@ -41,14 +71,14 @@ def _ask(question: Question) -> Answered:
     return Answered(status=200, raw=b"", headers={}, content=ANSWERS[question.path])
 
 
-def _page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, visitor: Visitor) -> str:
+def _page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, visitor: Visitor, asked: str = "") -> str:
     keys.create(tmp_path, "ES256")
     settings = Settings.from_environment({"ONRECORD_VAR": str(tmp_path)})
     monkeypatch.setattr(Access, "visitor", lambda _self, _model: visitor)
     for each in (quality, versions):
         monkeypatch.setattr(each, "ask", _ask)
     pages = create_pages(settings, contract.read(CONTRACT, 10), Inside())
-    answer = pages.test_client().get("/models/income/performance", headers={"Accept-Language": "de"})
+    answer = pages.test_client().get(f"/models/income/performance{asked}", headers={"Accept-Language": "de"})
     assert answer.status_code == 200
     return answer.text
 
@@ -67,13 +97,14 @@ def test_strangers_are_told_of_training_only(tmp_path: Path, monkeypatch: pytest
     page = _page(tmp_path, monkeypatch, stranger)
 
     assert "After training" in page and "87" in page
-    assert "In use" not in page
+    assert "Held out of training: area 0.92" in page
+    assert "In use" not in page and "in use" not in page
 
 
 def test_measures_in_use_stand_beside_their_confidence(page: str) -> None:
     """Each value has its interval, as the reader writes numbers; where none is known, none is shown."""
     row = " ".join(page[page.index('<th scope="row">Accuracy') :].split())
-    unknown = " ".join(page[page.index('<th scope="row">ROC AUC') :].split())
+    unknown = " ".join(page[page.index('<th scope="row">Log loss') :].split())
 
     assert "Of 1.234 predictions, 500 can be compared" in page
     assert row.startswith(
@@ -82,9 +113,34 @@ def test_measures_in_use_stand_beside_their_confidence(page: str) -> None:
     assert '<td class="number">–</td>' in unknown[:120]
 
 
-def test_confusion_and_calibration_are_drawn(page: str) -> None:
-    """Both plots are there, of what is known, with a text alternative and without a style of their own."""
+def test_every_picture_is_drawn(page: str) -> None:
+    """Each plot is there, of what is known, named, with a text alternative and without a style of its own."""
     assert "450 of 500 are right" in page
     assert "0.05 was 0.06" in page
-    assert page.count('role="img"') == 2
+    assert "In use: area 0.83, 0.8 to 0.86 (95 %), 500 predictions" in page
+    assert "In use: average precision 0.83" in page
+    assert "Accuracy: 0.867 on 2026-11-20" in page
+    for name in ("Over time", "ROC curve", "Precision and recall", "Calibration", "Confusion matrix"):
+        assert f"<figcaption>{name}: " in page
+    assert page.count('role="img"') == 5
     assert "<style" not in page and "style=" not in page
+
+
+def test_alerts_say_what_they_look_at(page: str) -> None:
+    """What fires says since when and why; what nobody looked at yet says so."""
+    text = " ".join(re.sub("<[^>]+>", "", page).split())
+
+    assert "Drifted: fires since 20 November 2026, 17:14:16 UTC. psi is 0,31 and fires above 0,25." in text
+    assert "Calm: not evaluated yet." in text
+
+
+def test_the_tables_are_files_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The measures and the points of the curve, all of them, are a file each."""
+    visitor = Visitor(token="t", scopes=frozenset({"models:read"}))
+
+    file = _page(tmp_path, monkeypatch, visitor, "?format=csv&table=roc_curve")
+
+    assert file.splitlines() == [
+        "threshold,false_positive_rate,true_positive_rate,precision",
+        *(",0,0,", "0.7,0.1,0.6,0.5", "0.2,0.3,0.9,0.4", ",1,1,0.16"),
+    ]

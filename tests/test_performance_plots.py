@@ -60,7 +60,10 @@ def test_each_plot_says_what_the_answer_says(reader: Any) -> None:
     assert f"{counts[0][0] + counts[1][1]} of {content['outcomes']} are right" in described(
         ask(reader, ink.MEDIA_TYPE, plot="confusion")
     )
-    assert "Off by" in described(ask(reader, ink.MEDIA_TYPE, plot="calibration"))
+    area = ink.number(content["metrics"]["roc_auc_score"]["value"])
+    assert "In use: off by" in described(ask(reader, ink.MEDIA_TYPE, plot="calibration"))
+    assert f"In use: area {area}" in described(ask(reader, ink.MEDIA_TYPE, plot="roc"))
+    assert "average precision" in described(ask(reader, ink.MEDIA_TYPE, plot="precision_recall"))
     assert "log_loss" in described(ask(reader, ink.MEDIA_TYPE, metric="log_loss", bucket="hour"))
 
 

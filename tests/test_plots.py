@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import xml.etree.ElementTree as ET
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -46,6 +47,7 @@ def square(number: int) -> list[list[int]]:
 CURVE = curves.Curve(
     points=[(each / 199, (each / 199) ** 0.5) for each in range(200)], area=0.9, low=0.85, high=0.95, n=1234
 )
+FALLING = replace(CURVE, points=[(each / 100, 1 - each * 0.0076) for each in range(101)])
 PLOTS = {
     "progress": progress.over_time("accuracy_score", points([0.9, None, 0.8, 0.85]), 0.87),
     "progress of a long time": progress.over_time("accuracy_score", points([0.5, 0.6] * 2000), 0.55),
@@ -62,8 +64,11 @@ PLOTS = {
     "roc": curves.roc(CURVE, CURVE),
     "roc of one version of many": curves.roc(CURVE),
     "roc of nothing": curves.roc(None),
-    "precision": curves.precision_recall(CURVE, 0.24, CURVE),
-    "precision of nothing": curves.precision_recall(None, 0.0),
+    "precision": curves.precision_recall(FALLING, FALLING),
+    "precision of training": curves.precision_recall(None, FALLING),
+    "precision of nothing": curves.precision_recall(None),
+    "roc of training": curves.roc(None, CURVE),
+    "calibration of training": quality.calibration([], [quality.Bin(predicted=0.3, observed=0.4, n=50)]),
     "confusion": quality.confusion(["no", "yes"], [[90, 10], [20, 80]]),
     "confusion of many": quality.confusion([f"label number {each}" for each in range(60)], square(60)),
     "confusion of nothing": quality.confusion(["no", "yes"], [[0, 0], [0, 0]]),
@@ -126,7 +131,7 @@ def test_a_plot_shows_the_figures_it_was_given() -> None:
     )
     assert "90 of 100 right" in PLOTS["confusion"]
     assert "area 0.9<" in PLOTS["roc"]
-    assert "Area 0.9, 0.85 to 0.95 with 95 % confidence, 1,234 predictions." in PLOTS["roc"]
+    assert "In use: area 0.9, 0.85 to 0.95 (95 %), 1,234 predictions; held" in PLOTS["roc"]
     assert "at 0.2 it is 0.447" in PLOTS["roc"]
     assert "by chance: 0.24" in PLOTS["precision"]
     assert "this one: 50, above 80%" in PLOTS["numbers"]

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-from flask import Blueprint, Response, url_for
+from flask import Blueprint, Response, request, url_for
 
+from api.console import figures
 from api.console.pictures import picture
 from api.console.tables import Column, Table, conditions, shown
 from api.pages.calling import read
+from api.plots import measured as plots
 
 measured = Blueprint("measured", __name__, url_prefix="/console/models")
-CONDITIONS = ("version", "from", "to")
+CONDITIONS = ("version", "from", "to", "bucket", "by")
 
 
 @measured.get("/<model>/performance")
@@ -19,34 +22,33 @@ def performance(model: str) -> str | Response:
     """Measure a window, every prediction unless told, with intervals and what the training promised."""
     entered, asked = conditions(CONDITIONS)
     found = read(f"/v1/models/{model}/performance", **asked)
-    table = Table(
-        name=f"performance-{model}",
-        title="Metrics, under their names in scikit-learn",
-        empty="Nothing can be measured yet.",
-        rows=[{"metric": name, **each} for name, each in found["metrics"].items()],
-        columns=[
-            Column(name="metric", title="Metric"),
-            Column(name="value", title="Value", kind="number"),
-            Column(name="low", title="From", kind="number"),
-            Column(name="high", title="To (95 %)", kind="number"),
-            Column(name="n", title="Predictions", kind="number"),
-            Column(name="at_training", title="Held out of training", kind="number"),
-            Column(name="reason", title="Why not"),
-        ],
-    )
-    plots = ("progress", "calibration") if "calibration" in found else ("progress",)
-    pictures = {
-        each: url_for("measured.plot", model=model, plot=each, **dict[str, Any](entered)) for each in plots
-    }
+    about = read(f"/v1/models/{model}")
+    metric = request.args.get("metric", "")
+    metric = metric if metric in found["metrics"] else plots.HEADLINE[found["kind"]]
+    entered |= {"metric": metric}
     return shown(
-        "console/performance.html", table, model=model, found=found, entered=entered, pictures=pictures
+        "console/performance.html",
+        figures.of_all(model, found),
+        *figures.others(found, metric),
+        model=model,
+        found=found,
+        entered=entered,
+        features=[each["name"] for each in about["features"]],
+        pictures=[(_place(model, plot, entered), plots.SAID[plot]) for plot in plots.drawable(found)],
     )
 
 
 @measured.get("/<model>/performance.svg")
 def plot(model: str) -> Response:
     """Give the same as a picture."""
-    return picture(f"/v1/models/{model}/performance", conditions((*CONDITIONS, "plot"))[1])
+    return picture(f"/v1/models/{model}/performance", conditions((*CONDITIONS, "plot", "metric"))[1])
+
+
+def _place(model: str, plot: str, entered: Mapping[str, str]) -> str:
+    """Name the address of a picture; only progress depends on a metric and on buckets, none on a feature."""
+    own = ("version", "from", "to", *(("bucket", "metric") if plot == plots.PROGRESS else ()))
+    kept = {name: text for name, text in entered.items() if name in own}
+    return url_for("measured.plot", model=model, plot=plot, **dict[str, Any](kept))
 
 
 @measured.get("/<model>/alerts")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 from urllib.parse import urlencode
 
-from flask import Response, render_template, request
+from flask import Response, abort, render_template, request
 
 from api.cells import safe
 
@@ -44,9 +44,13 @@ def wants_csv() -> bool:
     return request.args.get("format") == "csv"
 
 
-def shown(template: str, table: Table, **more: Any) -> str | Response:
-    """Show a page around a table, or the table alone as CSV."""
-    return as_csv(table) if wants_csv() else render_template(template, table=table, **more)
+def shown(template: str, table: Table, *others: Table, **more: Any) -> str | Response:
+    """Show a page around its tables, or one of them alone as CSV: the first, unless the address names another."""
+    if not wants_csv():
+        return render_template(template, table=table, tables=others, **more)
+    name = request.args.get("table", table.name)
+    found = [each for each in (table, *others) if each.name == name]
+    return as_csv(found[0]) if found else abort(404)
 
 
 def as_csv(table: Table) -> Response:

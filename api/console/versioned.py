@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from flask import Blueprint, Response, redirect, request, url_for
 
 from api.console.tables import Column, Table, shown
 from api.pages import session
-from api.pages.calling import Question, ask, read, send
+from api.pages.calling import ApiRefused, Question, ask, read, send
+from api.plots import measured as plots
 
 versioned = Blueprint("versioned", __name__, url_prefix="/console/models")
 ALIAS = "champion"
@@ -62,6 +64,8 @@ def model(model: str) -> str | Response:
         "console/model.html",
         table,
         about=about,
+        pictures=_pictures(about),
+        alerts=_alerts(model),
         champion=champion,
         features=sorted(features, key=lambda each: -each["importance"]),
         largest=max((each["importance"] for each in features), default=1) or 1,
@@ -84,6 +88,28 @@ def promote(model: str) -> Response:
     answer = redirect(url_for("versioned.model", model=model), 303)
     assert isinstance(answer, Response)
     return answer
+
+
+def _pictures(about: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Name the pictures of what became of the model's predictions, each drawn when it is looked at."""
+    model, labels = about["model"], about["output"].get("labels", ())
+    names = [plots.PROGRESS, *(["roc", "calibration"] if len(labels) == 2 else [])]
+    names += ["confusion"] if labels else []
+    shown = [(url_for("measured.plot", model=model, plot=name), plots.SAID[name]) for name in names]
+    if ALIAS in about["aliases"]:
+        shown.append((url_for("drifted.plot", model=model), "How far questions and answers have moved"))
+    return shown
+
+
+def _alerts(model: str) -> list[dict[str, Any]] | None:
+    """Ask for the alerts, which the engine knows; None while it does not answer."""
+    try:
+        found: list[dict[str, Any]] = read(f"/v1/models/{model}/alerts")["alerts"]
+    except ApiRefused as refused:
+        if refused.status != 503:
+            raise
+        return None
+    return found
 
 
 def _etag(model: str, alias: str) -> str:

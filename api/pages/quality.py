@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from flask import Blueprint, abort, render_template
+from flask import Blueprint, Response, abort
 from markupsafe import Markup
 
 from api.composition import ModelContract
+from api.console import figures
+from api.console.tables import Column, Table, shown
 from api.contract import Contract
 from api.pages import versions
 from api.pages.access import Access, Visitor
@@ -17,6 +19,7 @@ from api.pages.calling import ApiRefused, Question, ask
 from api.pages.fields import form_of
 from api.pages.locales import words
 from api.pages.measures import described
+from api.pages.versions import Version
 from api.plots import measured, spread
 
 
@@ -38,7 +41,7 @@ class Quality:
     offered: frozenset[str]
     access: Access
 
-    def page(self, model: str) -> str:
+    def page(self, model: str) -> str | Response:
         """Show it."""
         if model not in self.contracts:
             abort(404)
@@ -47,21 +50,43 @@ class Quality:
         # Of all clients, and dear to compute: not for strangers.
         is_told = version is not None and not visitor.is_public
         live = self._live(visitor, model) if is_told else None
-        return render_template(
+        return shown(
             "quality.html",
+            _measures(model, live or {}),
+            *([figures.curve(live)] if live and "roc_curve" in live else ()),
             contract=self.contracts[model],
             labels=self.labels[model],
             version=version,
             live=live,
             described=described,
-            plots=_plots(live or {}),
+            plots=_plots(live) if live else [],
+            before=_before(version) if version and "roc_curve" not in (live or {}) else [],
             drift=self._drift(visitor, model) if is_told else None,
+            alerts=self._alerts(visitor, model) if is_told else None,
         )
 
     def _live(self, visitor: Visitor, model: str) -> Mapping[str, Any] | None:
+        """Measure everything there is, by day, or by month where the days are too many for an answer."""
         if "/v1/models/{model}/performance" not in self.offered:
             return None
-        found: Mapping[str, Any] | None = _asked(visitor, f"/v1/models/{model}/performance")
+        path = f"/v1/models/{model}/performance"
+        try:
+            found: Mapping[str, Any] = _asked(visitor, path, bucket="day")
+        except ApiRefused as refused:
+            if refused.status != 400:
+                raise
+            found = _asked(visitor, path, bucket="month")
+        return found
+
+    def _alerts(self, visitor: Visitor, model: str) -> Sequence[Mapping[str, Any]] | None:
+        if "/v1/models/{model}/alerts" not in self.offered:
+            return None
+        try:
+            found: Sequence[Mapping[str, Any]] = _asked(visitor, f"/v1/models/{model}/alerts")["alerts"]
+        except ApiRefused as refused:
+            if refused.status != 503:  # the engine knows them; the rest of the page can do without
+                raise
+            return None
         return found
 
     def _drift(self, visitor: Visitor, model: str) -> Drift | None:
@@ -89,8 +114,7 @@ def moved(found: Mapping[str, Any], labels: Mapping[str, str]) -> Drift:
         if each["psi"] is not None
     ]
     watch, drifted = found["thresholds"]["psi_watch"], found["thresholds"]["psi_drifted"]
-    plot = Markup(spread.drift(rows, watch=watch, drifted=drifted))  # noqa: S704  # api/plots escapes all text
-    return Drift(n=found["n"], needed=needed, plot=plot)
+    return Drift(n=found["n"], needed=needed, plot=_inline(spread.drift(rows, watch=watch, drifted=drifted)))
 
 
 def create_quality(contract: Contract, access: Access) -> Blueprint:
@@ -106,20 +130,50 @@ def create_quality(contract: Contract, access: Access) -> Blueprint:
     return blueprint
 
 
-def _asked(visitor: Visitor, path: str) -> Any:
-    return ask(Question(method="GET", path=path, token=visitor.token)).content
+def _asked(visitor: Visitor, path: str, **query: str) -> Any:
+    return ask(Question(method="GET", path=path, query=query, token=visitor.token)).content
 
 
-def _plots(live: Mapping[str, Any]) -> list[Markup]:
-    """Draw what outcomes allow to be drawn."""
+def _measures(model: str, live: Mapping[str, Any]) -> Table:
+    """List what the page shows of metrics in use, as a file."""
+    return Table(
+        name=f"quality-{model}",
+        title="Measures in use",
+        empty="",
+        rows=[
+            {"measure": described(name), "metric": name, **each}
+            for name, each in live.get("metrics", {}).items()
+        ],
+        columns=[
+            Column(name=name, title=name)
+            for name in ("measure", "metric", "value", "low", "high", "n", "at_training")
+        ],
+    )
+
+
+def _plots(live: Mapping[str, Any]) -> list[tuple[str, Markup]]:
+    """Draw what outcomes allow to be drawn, each with what it shows."""
+    title = described(measured.HEADLINE[live["kind"]])
     drawn = [
-        plot(live)
-        for needed, plot in (
-            ("confusion_matrix", measured.confusion),
-            ("roc_curve", measured.roc),
-            ("roc_curve", measured.precision_recall),
-            ("calibration", measured.calibration),
+        (
+            name,
+            measured.over_time(live, title=title)
+            if name == measured.PROGRESS
+            else measured.PLOTS[name](live),
         )
-        if live.get(needed)
+        for name in measured.drawable(live)
     ]
-    return [Markup(each) for each in drawn]  # noqa: S704  # made by api/plots, which escapes all text
+    return [(measured.SAID[name], _inline(svg)) for name, svg in drawn]
+
+
+def _before(version: Version) -> list[tuple[str, Markup]]:
+    """Draw what training left of the held-out rows, where nothing stands beside it yet."""
+    content = version.content
+    metrics = {name: {"at_training": value} for name, value in content.get("metrics", {}).items()}
+    known = {"metrics": metrics, "at_training": content}
+    names = measured.drawable_of_training(known)
+    return [(measured.SAID[name], _inline(measured.PLOTS[name](known))) for name in names]
+
+
+def _inline(svg: str) -> Markup:
+    return Markup(svg)  # noqa: S704  # made by api/plots, which escapes all text

@@ -31,23 +31,24 @@ class _Words:
 
 
 def roc(shown: Curve | None, held_out: Curve | None = None) -> str:
-    """Draw true positives against false ones."""
-    if shown is None:
+    """Draw true positives against false ones, of what is in use and of the rows held out of training, or of either."""
+    read = shown or held_out
+    if read is None:
         return _nothing("ROC curve")
-    readings = [f"at {ink.number(each)} it is {ink.number(_at(shown.points, each))}" for each in _TOLD]
+    readings = [f"at {ink.number(each)} it is {ink.number(_at(read.points, each))}" for each in _TOLD]
     said = f"Of the false positive rate, the true positive rate: {', '.join(readings)}."
     parts = square.axes("false positive rate", "true positive rate", chance=True)
     words = _Words(title="ROC curve", area="area", chance="by chance: area 0.5")
     return _drawn(words, said, parts, (shown, held_out))
 
 
-def precision_recall(shown: Curve | None, share: float, held_out: Curve | None = None) -> str:
+def precision_recall(shown: Curve | None, held_out: Curve | None = None) -> str:
     """Draw the precision against the recall; chance would give the share of positive ones, whatever the recall."""
-    if shown is None:
+    read = shown or held_out
+    if read is None:
         return _nothing("Precision and recall")
-    readings = [
-        f"{ink.number(precision)} at {ink.number(recall)}" for recall, precision in _few(shown.points)
-    ]
+    share = read.points[-1][1]  # of positive ones among all: at the end all count as positive
+    readings = [f"{ink.number(precision)} at {ink.number(recall)}" for recall, precision in _few(read.points)]
     said = f"Precision at a recall: {', '.join(readings)}."
     parts = square.axes("recall", "precision", chance=share)
     chance = f"by chance: {ink.number(share)}, the share of positive ones"
@@ -55,21 +56,29 @@ def precision_recall(shown: Curve | None, share: float, held_out: Curve | None =
     return _drawn(words, said, parts, (shown, held_out))
 
 
-def _drawn(words: _Words, said: str, parts: list[str], both: tuple[Curve, Curve | None]) -> str:
+def _drawn(words: _Words, said: str, parts: list[str], both: tuple[Curve | None, Curve | None]) -> str:
     x, y = square.scales()
     shown, held_out = both
     for each, accent in ((held_out, False), (shown, True)):
         if each is not None:
             parts.append(ink.curve([(x(across), y(up)) for across, up in each.points], accent=accent))
-    area = f"{words.area} {ink.number(shown.area)}"
-    within = ""
-    if shown.low is not None and shown.high is not None:
-        within = f"{ink.number(shown.low)} to {ink.number(shown.high)} with 95 % confidence, "
-    before = "" if held_out is None else ink.number(held_out.area)
-    parts += square.beside(area, f"{within}{shown.n:,} predictions", held_out=before, chance=words.chance)
-    spoken = f"{area[0].upper()}{area[1:]}, {within}{shown.n:,} predictions. {said}"
-    spoken += f" Held out of training: {before}." if before else ""
-    return ink.frame(square.HEIGHT, words.title, spoken, parts)
+    live = "" if shown is None else f"in use: {words.area} {ink.number(shown.area)}"
+    within = "" if shown is None else _within(shown)
+    before = "" if held_out is None else f"held out of training: {words.area} {ink.number(held_out.area)}"
+    lines = (
+        (square.SHOWN, live),
+        (square.MORE, within),
+        (square.HELD_OUT, before),
+        (square.CHANCE, words.chance),
+    )
+    spoken = "; ".join(each for each in (live and f"{live}, {within}", before, words.chance) if each)
+    return square.frame(words.title, f"{spoken[0].upper()}{spoken[1:]}. {said}", parts, lines)
+
+
+def _within(shown: Curve) -> str:
+    if shown.low is None or shown.high is None:
+        return f"{shown.n:,} predictions"
+    return f"{ink.number(shown.low)} to {ink.number(shown.high)} (95 %), {shown.n:,} predictions"
 
 
 def _at(points: Sequence[tuple[float, float]], place: float) -> float:

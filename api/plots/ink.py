@@ -19,7 +19,8 @@ WIDTH = 640
 MEDIA_TYPE = "image/svg+xml"
 # Characters that XML 1.0 cannot hold, escaped or not.
 _ILLEGAL = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-_ALONE = "<style>svg{color-scheme:light dark;color:CanvasText;background:Canvas}</style>"
+# Without a ground: alone, a browser gives it that of the scheme; as an image of a page, it is the page's.
+_ALONE = "<style>svg{color-scheme:light dark;color:CanvasText}</style>"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,20 +38,20 @@ class Scale:
         return self.start + min(1.0, max(0.0, share)) * (self.end - self.start)
 
 
-def frame(height: float, title: str, description: str, parts: Iterable[str]) -> str:
+def frame(height: float, title: str, description: str, parts: Iterable[str], *, width: float = WIDTH) -> str:
     """Put a drawing together under its title and the sentence that says what it shows."""
     body = "".join(parts)
     # Several plots share a page: their ids must differ.
     mark = f"p{zlib.crc32((title + description + body).encode()):08x}"
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {_n(height)}" role="img" '
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_n(width)} {_n(height)}" role="img" '
         f'aria-labelledby="{mark}t {mark}d" font-family="system-ui,sans-serif" font-size="12" fill="currentColor">'
         f'<title id="{mark}t">{escaped(title)}</title><desc id="{mark}d">{escaped(description)}</desc>{body}</svg>'
     )
 
 
 def file(svg: str) -> bytes:
-    """Make a document of it: with a ground of its own, light or dark as the reader's system is."""
+    """Make a document of it, light or dark as the reader's system is."""
     head, _, rest = svg.partition("</desc>")
     return f"{head}</desc>{_ALONE}{rest}\n".encode()
 

@@ -10,6 +10,14 @@ from api.plots import curves, ink, progress, quality
 
 Content = Mapping[str, Any]
 PROGRESS = "progress"
+# What each plot shows, in a line.
+SAID: Mapping[str, str] = {
+    PROGRESS: "Over time: how good it was",
+    "confusion": "Confusion matrix: what was answered, by what it was",
+    "roc": "ROC curve: how many of the positive ones are found, by how many of the others are taken for one",
+    "precision_recall": "Precision and recall: how many taken for positive are, by how many of them are found",
+    "calibration": "Calibration: how often it was so, by how probable it was said to be",
+}
 # What one looks at first, where no metric is named.
 HEADLINE: Mapping[str, str] = {"classifier": "accuracy_score", "regressor": "root_mean_squared_error"}
 
@@ -19,12 +27,12 @@ def drawn(content: Content, plot: str, metric: str | None = None) -> bytes:
     return ink.file(over_time(content, metric) if plot == PROGRESS else PLOTS[plot](content))
 
 
-def over_time(content: Content, metric: str | None = None) -> str:
-    """Draw how a metric went, bucket by bucket."""
+def over_time(content: Content, metric: str | None = None, title: str | None = None) -> str:
+    """Draw how a metric went, bucket by bucket, under its own name or in words."""
     name = metric or HEADLINE[content["kind"]]
     points = [_point(each, name) for each in content.get("buckets", ())]
     training = content["metrics"].get(name, {}).get("at_training")
-    return progress.over_time(name, points, training)
+    return progress.over_time(title or name, points, training)
 
 
 def calibration(content: Content) -> str:
@@ -42,7 +50,8 @@ def calibration(content: Content) -> str:
         for each in known
     ]
     before = content.get("at_training", {}).get("calibration", ())
-    return quality.calibration(bins, [quality.Bin(**each) for each in before])
+    held_out = [quality.Bin(**each) for each in before] if len(before) > 1 else []  # one group is no curve
+    return quality.calibration(bins, held_out)
 
 
 def confusion(content: Content) -> str:
@@ -60,17 +69,34 @@ def roc(content: Content) -> str:
 def precision_recall(content: Content) -> str:
     """Draw the precision against the recall, in use and of the held-out rows."""
     axes, metric = ("true_positive_rate", "precision"), "average_precision_score"
-    shown = _shown(content, axes, metric)
-    share = shown.points[-1][1] if shown else 0.0  # of positive ones among all: there all count as positive
-    return curves.precision_recall(shown, share, _held_out(content, axes, metric))
+    return curves.precision_recall(_shown(content, axes, metric), _held_out(content, axes, metric))
 
 
 PLOTS: Mapping[str, Callable[[Content], str]] = {
+    PROGRESS: over_time,
     "calibration": calibration,
     "confusion": confusion,
     "roc": roc,
     "precision_recall": precision_recall,
 }
+_NEEDED = {"confusion": "confusion_matrix", "roc": "roc_curve", "precision_recall": "roc_curve"}
+
+
+def drawable(content: Content) -> list[str]:
+    """Name the plots that an answer has something for, in the order in which one looks at them."""
+    if not content["outcomes"]:
+        return []
+    order = ("roc", "precision_recall", "calibration", "confusion")
+    return [PROGRESS, *(plot for plot in order if content.get(_NEEDED.get(plot, plot)))]
+
+
+def drawable_of_training(content: Content) -> list[str]:
+    """Name the plots of what a version's manifest holds of its held-out rows."""
+    known = content.get("at_training", {})
+    return [
+        *(["roc"] if "roc_curve" in known else []),
+        *(["calibration"] if len(known.get("calibration", ())) > 1 else []),
+    ]
 
 
 def _shown(content: Content, axes: tuple[str, str], metric: str) -> curves.Curve | None:

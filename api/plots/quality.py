@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from api.plots import ink, square
 
 # Nine labels are 81 cells; rarer ones are shown together.
-MOST_LABELS = 9
+MOST_LABELS, _FEW = 9, 3
 NOTHING = "There are no outcomes yet."
 
 
@@ -26,7 +26,7 @@ class Bin:
 def calibration(bins: Sequence[Bin], held_out: Sequence[Bin] = ()) -> str:
     """Draw how often it was so against how probable it was said to be; on the dashed line it is as it was said."""
     title = "Calibration: predicted and observed"
-    if not bins:
+    if not bins and not held_out:
         return ink.frame(60, title, NOTHING, [ink.text(0, 24, f"{title}: no outcomes yet")])
     x, y = square.scales()
     parts = [*square.axes("predicted probability", "observed share", chance=True)]
@@ -37,18 +37,21 @@ def calibration(bins: Sequence[Bin], held_out: Sequence[Bin] = ()) -> str:
             parts.append(ink.line((x(each.predicted), y(each.low)), (x(each.predicted), y(each.high))))
         said = f"predicted {ink.number(each.predicted)}, observed {ink.number(each.observed)} of {each.n:,}"
         parts.append(ink.dot(x(each.predicted), y(each.observed), about=said))
-    total = sum(each.n for each in bins)
-    parts += square.beside(
-        f"off by {ink.number(_error(bins))} on average",
-        f"{total:,} predictions in use, with 95 % intervals",
-        held_out=f"off by {ink.number(_error(held_out))}" if held_out else "",
-        chance="as it was said",
+    live = f"in use: off by {ink.number(_error(bins))} on average" if bins else ""
+    within = f"{sum(each.n for each in bins):,} predictions; bars: 95 %" if bins else ""
+    before = f"held out of training: off by {ink.number(_error(held_out))}" if held_out else ""
+    lines = (
+        (square.SHOWN, live),
+        (square.MORE, within),
+        (square.HELD_OUT, before),
+        (square.CHANCE, "as it was said"),
     )
-    pairs = "; ".join(f"{ink.number(each.predicted)} was {ink.number(each.observed)}" for each in bins)
-    said = f"Predicted probability and observed share: {pairs}. Off by {ink.number(_error(bins))} on average."
-    if held_out:
-        said += f" On the rows held out of training: {ink.number(_error(held_out))}."
-    return ink.frame(square.HEIGHT, title, said, parts)
+    pairs = "; ".join(
+        f"{ink.number(each.predicted)} was {ink.number(each.observed)}" for each in bins or held_out
+    )
+    spoken = "; ".join(each for each in (live, before) if each)
+    spoken = f"{spoken[0].upper()}{spoken[1:]}. Predicted probability and observed share: {pairs}."
+    return square.frame(title, spoken, parts, lines)
 
 
 def _error(bins: Sequence[Bin]) -> float:
@@ -63,7 +66,8 @@ def confusion(labels: Sequence[str], counts: Sequence[Sequence[int]]) -> str:
     if not labels or not sum(map(sum, counts)):
         return ink.frame(60, title, NOTHING, [ink.text(0, 24, f"{title}: no outcomes yet")])
     labels, counts = _fewer(labels, counts)
-    left, size = 150, min(64.0, 480 / len(labels))
+    left, is_narrow = 150, len(labels) <= _FEW
+    size = min(105.0, 240 / len(labels)) if is_narrow else min(64.0, 480 / len(labels))
     top = 46
     parts = [
         ink.text(left, 14, "answered"),
@@ -84,7 +88,8 @@ def confusion(labels: Sequence[str], counts: Sequence[Sequence[int]]) -> str:
         for place, label in enumerate(labels)
     )
     said = f"{right:,} of {sum(map(sum, counts)):,} are right. {rows}."
-    return ink.frame(top + len(labels) * size / 2 + 10, title, said, parts)
+    width = square.NARROW if is_narrow else ink.WIDTH
+    return ink.frame(top + len(labels) * size / 2 + 10, title, said, parts, width=width)
 
 
 def _cells(row: Sequence[int], corner: tuple[float, float], size: float, own: int) -> list[str]:

@@ -1,13 +1,17 @@
-"""The unit square that probabilities and rates are drawn in, and the words beside it: what is what, named once."""
+"""The unit square that probabilities and rates are drawn in, and the words below it: what is what, named once."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from api.plots import ink
 
-_SIDE, _LEFT, _TOP = 240, 48, 34
+NARROW = 400  # as wide as half a page
+_SIDE, _LEFT, _TOP = 320, 44, 34
 _BOTTOM, _RIGHT = _TOP + _SIDE, _LEFT + _SIDE
-HEIGHT = _BOTTOM + 44
-_WORDS, _SAMPLE, _LINE = _RIGHT + 56, 28, 20
+SHOWN, MORE, HELD_OUT, CHANCE = "shown", "more", "held out", "chance"
+_SAMPLE, _LINE = 28, 20
+_WORDS = _LEFT + _SAMPLE + 8
 
 
 def scales() -> tuple[ink.Scale, ink.Scale]:
@@ -28,26 +32,24 @@ def axes(below: str, above: str, *, chance: bool | float) -> list[str]:
     return [*parts, ink.text(_RIGHT, _BOTTOM + 36, below, anchor="end")]
 
 
-def beside(shown: str, more: str, *, held_out: str, chance: str) -> list[str]:
-    """Say what is drawn: in the accent what is shown, in grey the held-out rows, dashed what is held against both."""
-    y = _TOP + 12.0
-    parts = [*_sample(y, "shown"), ink.text(_WORDS, y, shown)]
-    y += _LINE
-    parts.append(ink.text(_WORDS, y, more, faint=True))
-    y += _LINE * 1.5
-    if held_out:
-        parts += [
-            *_sample(y, "held out"),
-            ink.text(_WORDS, y, f"held out of training: {held_out}", faint=True),
-        ]
-        y += _LINE
-    return [*parts, *_sample(y, "chance"), ink.text(_WORDS, y, chance, faint=True)]
+def frame(title: str, description: str, parts: Iterable[str], lines: Iterable[tuple[str, str]]) -> str:
+    """Put it together, with lines below that say what is drawn, each with a sample.
+
+    SHOWN is in the accent, HELD_OUT grey, CHANCE dashed; MORE goes on with the line before; an empty line is left out.
+    """
+    y = _BOTTOM + 64.0
+    said = []
+    for kind, words in lines:
+        if words:
+            said += [*_sample(y, kind), ink.text(_WORDS, y, words, faint=kind != SHOWN)]
+            y += _LINE
+    return ink.frame(y, title, description, [*parts, *said], width=NARROW)
 
 
 def _sample(y: float, kind: str) -> list[str]:
     start, end = (_WORDS - _SAMPLE - 8, y - 4), (_WORDS - 8, y - 4)
-    return (
-        [ink.curve([start, end], accent=kind == "shown")]
-        if kind != "chance"
-        else [ink.line(start, end, dashed=True)]
-    )
+    if kind == MORE:
+        return []
+    if kind == CHANCE:
+        return [ink.line(start, end, dashed=True)]
+    return [ink.curve([start, end], accent=kind == SHOWN)]
