@@ -28,6 +28,7 @@ __all__ = [
     "Score",
     "Unlike",
     "answer",
+    "columns",
     "matrix",
 ]
 
@@ -63,6 +64,16 @@ def answer(prediction: Prediction, target: Target) -> dict[str, object]:
     if prediction.probabilities is None:
         return {"label": prediction.label, "probability": prediction.probability}
     return {"label": prediction.label, "probabilities": prediction.probabilities}
+
+
+def columns(predictions: Sequence[Prediction], target: Target) -> dict[str, Sequence[Any]]:
+    """Name the parts of many predictions as `answer` does, each with a value for every one of them."""
+    labels, values, probability, probabilities, _ = zip(*predictions, strict=True)
+    if labels[0] is None:
+        return {target.name: values}
+    if probabilities[0] is None:
+        return {"label": labels, "probability": probability}
+    return {"label": labels, "probabilities": probabilities}
 
 
 class Model:

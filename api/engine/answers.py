@@ -22,7 +22,7 @@ from api.engine.twins import Twins
 from api.engine.wording import Trouble
 from db.records import Kind, PredictionRow, Record
 from models import registry
-from models.model import BadFeatures, Model, Prediction, PredictionFailed, Rows, answer
+from models.model import BadFeatures, Model, Prediction, PredictionFailed, Rows, answer, columns
 
 if TYPE_CHECKING:
     from models.reasons import Reasons
@@ -174,28 +174,29 @@ class Answering:
 
     def _predicted(self, checked: _Checked, by: _By, predictions: Sequence[Prediction], at_us: int) -> Ready:
         request = checked.request
-        record = str(request.record)
         try:
-            answers = self._answers(checked, predictions)
+            body = self._body(checked, predictions)
         except PredictionFailed as failed:
             return self._failed(request, failed)
-        told = list(zip(range(len(predictions)), checked.references, predictions, strict=True))
-        shown = [
-            wording.prediction(
-                f"{record}.{position}", reference, answered, _unlike(each) if each.unlike else ()
-            )
-            for (position, reference, each), answered in zip(told, answers, strict=True)
-        ]
-        rows = [
-            PredictionRow(position, reference, each.label, _score(each)) for position, reference, each in told
-        ]
+        labels, scores = [each.label for each in predictions], map(_score, predictions)
+        rows = map(PredictionRow, range(len(predictions)), checked.references, labels, scores)
         warnings = sum(len(each.unlike) for each in predictions)
-        body = wording.predictions(record, request.model, request.version, shown)
         if by is self._twin and self._twins is not None:
             self._twins.offer(self._model, request.record, checked.rows, predictions)
         meta = {"predicted_at_us": at_us, "warnings": warnings}
         leaving = Answer(request=request, status=201, body=body)
         return self._ready(leaving, by, meta, tuple(rows))
+
+    def _body(self, checked: _Checked, predictions: Sequence[Prediction]) -> bytes:
+        """Word the answer; raises PredictionFailed where its reasons do not add up."""
+        request, references = checked.request, checked.references
+        name = (str(request.record), request.model, request.version)
+        warnings = [_unlike(each) if each.unlike else () for each in predictions]
+        if checked.explained is None and len(predictions) >= wording.MANY:
+            return wording.many(name, references, columns(predictions, self._target), warnings)
+        told = zip(references, self._answers(checked, predictions), warnings, strict=True)
+        shown = [wording.prediction(f"{name[0]}.{position}", *each) for position, each in enumerate(told)]
+        return wording.predictions(*name, shown)
 
     def _failed(self, request: Request, failed: PredictionFailed) -> Ready:
         log.error(
@@ -244,6 +245,8 @@ def _unlike(prediction: Prediction) -> list[tuple[str, str]]:
 
 def _score(prediction: Prediction) -> float | None:
     """What lookups sort by: the probability of the positive label, of the answered one among many, or the value."""
+    if prediction.probability is not None:
+        return prediction.probability
     if prediction.probabilities is not None and prediction.label is not None:
         return prediction.probabilities[prediction.label]
-    return prediction.value if prediction.probability is None else prediction.probability
+    return prediction.value

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
 from api import problems
+
+# From here on a body is written by columns. For one instance it would take longer, for ten thousand it takes a third.
+MANY = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,10 +53,48 @@ def prediction(
 ) -> dict[str, Any]:
     """Word the answer to one instance; `warnings` are (feature, detail)."""
     one = {"id": name, **answer} if reference is None else {"id": name, "reference": reference, **answer}
-    told = [{"feature": feature, "detail": detail} for feature, detail in warnings] if warnings else []
-    return {**one, "warnings": told}
+    return {**one, "warnings": _told(warnings)}
 
 
 def predictions(record: str, model: str, version: str, shown: Sequence[Mapping[str, Any]]) -> bytes:
     """Write the body of a 201: the bytes that are recorded, and proved by the receipt."""
     return orjson.dumps({"record": record, "model": model, "version": version, "predictions": shown})
+
+
+def many(
+    name: tuple[str, str, str],
+    references: Sequence[str | None],
+    members: Mapping[str, Sequence[Any]],
+    warnings: Iterable[Sequence[tuple[str, str]]],
+) -> bytes:
+    """Write the very bytes of `predictions`, by columns: one template, filled in for each instance.
+
+    `name` is record, model and version; `members` are the parts of the answers, each with a value for every instance.
+    """
+    record, model, version = name
+    parts = "".join(f",{_text(part)}:%s" for part in (each.replace("%", "%%") for each in members))
+    one = f'{{"id":"{record}.%d"%s{parts},"warnings":%s}}'
+    columns = map(_texts, members.values())
+    told = ["" if each is None else f',"reference":{_text(each)}' for each in references]
+    warned = [_text(_told(each)) if each else "[]" for each in warnings]
+    lines = map(one.__mod__, zip(range(len(told)), told, *columns, warned, strict=True))
+    begun = orjson.dumps({"record": record, "model": model, "version": version})[:-1]
+    return b"".join((begun, b',"predictions":[', ",".join(lines).encode(), b"]}"))
+
+
+def _told(warnings: Sequence[tuple[str, str]]) -> list[dict[str, str]]:
+    return [{"feature": feature, "detail": detail} for feature, detail in warnings]
+
+
+def _text(value: Any) -> str:
+    return orjson.dumps(value).decode()
+
+
+def _texts(column: Sequence[Any]) -> Iterable[str]:
+    """Write every value of a column: numbers all at once, for no number has a comma in it; labels once each."""
+    if isinstance(column[0], float):
+        return orjson.dumps(column)[1:-1].decode().split(",")
+    if isinstance(column[0], str):
+        written = {each: _text(each) for each in set(column)}
+        return map(written.__getitem__, column)
+    return map(_text, column)
