@@ -20,6 +20,7 @@ import db.outcomes
 import db.security_events
 import db.standing
 import db.usage
+import db.verifications
 import db.versions
 from api import authority, conditions, contract, direct, keys, wire
 from api.alerting import rules
@@ -59,6 +60,7 @@ from api.throttle import Throttle
 from api.tokens import Elsewhere, Tokens
 from api.usage import Usage
 from api.uses import Uses
+from api.verifications import Verifications
 from db.engine import open_reader
 from db.lookups import Lookups
 from db.proofs import Proofs
@@ -144,6 +146,7 @@ def _handlers(
         performance=_performance(settings, agreed, reader),
         usage=_usage(agreed, reader),
         metrics=Metrics(line=line),
+        verifications=_verifications(settings, lookups, reader, line),
         health=Health(line=line, models=tuple(agreed.models)),
         document=Document(content=document, tag=conditions.tag(document)),
     )
@@ -193,6 +196,15 @@ def _clients(changing: Changing, reader: Any) -> Clients:
         listing=lambda: db.clients.listing(reader),
         find=lambda client_id: db.clients.read(reader, client_id),
         live_secrets=lambda client_id: db.clients.live_secrets(reader, client_id, _now_us()),
+    )
+
+
+def _verifications(settings: Settings, lookups: Lookups, reader: Any, line: Line) -> Verifications:
+    return Verifications(
+        line=line,
+        lookups=lookups,
+        newest=functools.partial(db.verifications.newest, reader),
+        root_path=settings.root_path,
     )
 
 

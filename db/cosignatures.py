@@ -32,6 +32,15 @@ def covering(connection: Connection, index: int) -> bytes:
     return _signed(connection, cosigned) or newest(connection)
 
 
+def newest_of(connection: Connection, witness: VerifierKey) -> bytes:
+    """Return the newest note that has a line of this witness, with that line alone; empty where none has."""
+    both = note.join(cosignature, cosignature.c.size == note.c.size)
+    theirs = select(note.c.text, cosignature.c.line).select_from(both)
+    newest_first = theirs.where(cosignature.c.witness == name_of(witness)).order_by(cosignature.c.size.desc())
+    found = connection.execute(newest_first.limit(1)).one_or_none()
+    return b"" if found is None else attach(bytes(found.text), [bytes(found.line)])
+
+
 def _signed(connection: Connection, notes: Select[tuple[int, bytes]]) -> bytes:
     found = connection.execute(notes.order_by(note.c.size.desc()).limit(1)).one_or_none()
     if found is None:

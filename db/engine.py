@@ -6,6 +6,7 @@ db/postgresql.py  the settings of PostgreSQL, each with its reason
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -96,6 +97,11 @@ def moment(engine: Engine) -> Iterator[Connection]:
 def reason(error: Exception) -> str:
     """Say what the driver said, without the statement and its values."""
     return str(error.__cause__ or error).partition("\n")[0]
+
+
+def file_of(engine: Engine) -> Path | None:
+    """Name the file that holds the database; None where a server does."""
+    return Path(engine.url.database) if engine.dialect.name == "sqlite" and engine.url.database else None
 
 
 def is_storable(text: str) -> bool:

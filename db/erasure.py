@@ -26,8 +26,10 @@ from db.tables import derived, erased, outcome, payload, prediction, record
 
 RECORDS, ROWS = 200, 20_000  # of one batch: erased within some 50 ms, under the lock on `head`
 # What other records consist of is the ledger's own memory: who may call, what is served, what was erased and held.
-# A replay repeats what a prediction said, an outcome is about the same person.
-ERASABLE: Mapping[int, int] = dict.fromkeys((Kind.PREDICTION, Kind.REPLAY, Kind.OUTCOME), EVERYTHING)
+# A replay repeats what a prediction said, an outcome is about the same person, a verification quotes what it finds.
+ERASABLE: Mapping[int, int] = dict.fromkeys(
+    (Kind.PREDICTION, Kind.REPLAY, Kind.OUTCOME, Kind.VERIFICATION), EVERYTHING
+)
 _ANYWAY = mask(("actor", "meta"))
 
 

@@ -1,8 +1,7 @@
 """What the ledger keeps of one event, as plain values, and the leaf that the tree has of it.
 
-Standard library only: writer and verifier share it. A leaf has neither index nor predecessor in it, so it can be made
-before anybody knows its place, and survives a second attempt. It holds no personal data: what was said stands in it as
-commitments, each under a salt of its own, that nobody can open without the record's secret.
+Standard library only: writer and verifier share it. A leaf has neither index nor predecessor, so it can be made before
+anybody knows its place. It holds no personal data: commitments, each under a salt that needs the record's secret.
 """
 
 import os
@@ -50,6 +49,7 @@ class Kind(IntEnum):
     TOKEN = 11
     TWIN = 12
     ALERT = 13
+    VERIFICATION = 14
 
 
 class PredictionRow(NamedTuple):  # no dataclass: a request may have ten thousand of them

@@ -4,6 +4,8 @@ Tables come to be through migrations only; a test compares the two. `record`, `p
 foreign keys: the ledger writes them together in one transaction, and verification reads all of them anyway.
 """
 
+from typing import Any
+
 from sqlalchemy import (
     BigInteger,
     Boolean,
@@ -18,11 +20,17 @@ from sqlalchemy import (
     SmallInteger,
     Table,
     Text,
+    text,
 )
 
 from db.types import Idx, RecordId
 
 metadata = MetaData()
+
+
+def _partial(name: str, *columns: Any, where: Any) -> Index:
+    return Index(name, *columns, sqlite_where=where, postgresql_where=where)
+
 
 head = Table(
     "head",
@@ -57,6 +65,7 @@ record = Table(
     Column("status", SmallInteger, nullable=False),
     Column("leaf", LargeBinary(220), nullable=False),  # the bytes that the tree hashes (db/records.py)
     Index("record_by_time", "observed_at_us"),  # from/to: one seek each; grows at its right edge: nearly free
+    _partial("record_of_verification", "idx", where=text("kind = 14")),  # few among very many
 )
 
 payload = Table(
@@ -136,11 +145,8 @@ prediction = Table(
     metadata,
     Column("idx", BigInteger, primary_key=True, autoincrement=False),
     Column("position", Integer, primary_key=True, autoincrement=False),
-    Column("client_id", Text, nullable=False),
-    Column("model", Text, nullable=False),
-    Column("version", Text, nullable=False),
-    Column("reference", Text),
-    Column("label", Text),
+    *(Column(name, Text, nullable=False) for name in ("client_id", "model", "version")),
+    *(Column(name, Text) for name in ("reference", "label")),
     Column("score", Double),
     Column("observed_at_us", BigInteger, nullable=False),
     Column("outcome_idx", BigInteger),
@@ -158,23 +164,21 @@ Index(  # a version that is no longer used lies deep in the past: without this, 
     prediction.c.idx,
     prediction.c.position,
 )
-Index(  # for the rare label, which is the one people look for
+_partial(  # for the rare label, which is the one people look for
     "prediction_by_label",
     prediction.c.label,
     prediction.c.client_id,
     prediction.c.idx,
     prediction.c.position,
-    sqlite_where=prediction.c.label.is_not(None),
-    postgresql_where=prediction.c.label.is_not(None),
+    where=prediction.c.label.is_not(None),
 )
-Index(  # costs nothing to callers who give no references
+_partial(  # costs nothing to callers who give no references
     "prediction_by_reference",
     prediction.c.reference,
     prediction.c.client_id,
     prediction.c.idx,
     prediction.c.position,
-    sqlite_where=prediction.c.reference.is_not(None),
-    postgresql_where=prediction.c.reference.is_not(None),
+    where=prediction.c.reference.is_not(None),
 )
 Index(  # for the rare range, or a full walk would answer "none"; the dearest one: every score is another page
     "prediction_by_score",
@@ -183,13 +187,12 @@ Index(  # for the rare range, or a full walk would answer "none"; the dearest on
     prediction.c.idx,
     prediction.c.position,
 )
-Index(  # empty until outcomes are reported, free until then
+_partial(  # empty until outcomes are reported, free until then
     "prediction_with_outcome",
     prediction.c.client_id,
     prediction.c.idx,
     prediction.c.position,
-    sqlite_where=prediction.c.outcome_idx.is_not(None),
-    postgresql_where=prediction.c.outcome_idx.is_not(None),
+    where=prediction.c.outcome_idx.is_not(None),
 )
 
 # Which record was made from which: a replay from its original, an outcome from its prediction.
@@ -212,8 +215,7 @@ outcome = Table(  # what is known to have happened: the newest record of it for 
     Column("value", Text),
     Column("number", Double),
     # When it was seen; where nobody said, when it was reported.
-    Column("observed_at_us", BigInteger, nullable=False),
-    Column("reported_at_us", BigInteger, nullable=False),
+    *(Column(name, BigInteger, nullable=False) for name in ("observed_at_us", "reported_at_us")),
     Index("outcome_by_record", "outcome_idx"),
     sqlite_with_rowid=False,
 )
@@ -264,8 +266,7 @@ revoked_token = Table(
 version = Table(
     "version",
     metadata,
-    Column("model", Text, primary_key=True),
-    Column("version", Text, primary_key=True),
+    *(Column(name, Text, primary_key=True) for name in ("model", "version")),
     Column("digest", Text, nullable=False),
     Column("registered_at_us", BigInteger, nullable=False),
     Column("manifest", Text),  # its digest; empty where it was registered before there was one
@@ -275,8 +276,7 @@ version = Table(
 alias = Table(
     "alias",
     metadata,
-    Column("model", Text, primary_key=True),
-    Column("alias", Text, primary_key=True),
+    *(Column(name, Text, primary_key=True) for name in ("model", "alias")),
     Column("version", Text, nullable=False),
     Column("previous", Text),
     Column("changed_at_us", BigInteger, nullable=False),

@@ -7,32 +7,36 @@ consistent, but nothing from outside says that this is the ledger that was there
 from __future__ import annotations
 
 import os
+import time
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from api import times
-from api.commands import freshness
+from api.commands import freshness, noting
 from api.commands.freshness import DURATION
-from api.refusals import CommandRefused
+from api.outside import (
+    INTERRUPTED,
+    TAMPERED,
+    VERIFIED,
+    Outside,
+    audited,
+    exit_code,
+    outside,
+    state_file,
+    told,
+)
 from api.settings import Settings, environment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from api.commands.witnessed import Asked
-    from api.resuming import StateFile
     from db.audit import Progress
-    from db.auditing import Anchor, Verdict
-    from db.notes import VerifierKey
+    from db.auditing import Verdict
 
-VERIFIED, TAMPERED, NOT_ANCHORED, INTERRUPTED = 0, 1, 3, 130
-_DEADLINE_S = (
-    600.0  # for one statement: counting ten million rows takes a while, and nobody waits for an answer
-)
 _FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 
 
@@ -67,12 +71,13 @@ def verify(
     context: click.Context, /, fresh: int | None, state: Path | None, as_json: bool, **given: Any
 ) -> None:
     """Check every record, and that nothing was changed, removed or added: exit code 0, 1, 2 or 3."""
-    settings = Settings.from_environment(environment())
+    settings, started_at_us = Settings.from_environment(environment()), time.time_ns() // 1000
     processes = given.pop("processes") or os.cpu_count() or 1
-    outside = _outside(settings, **given)
-    reached = _reached(state, outside)
+    known = outside(settings, **given)
+    reached = state_file(state, known)
     try:
-        verdict = _audit(settings.database_url, outside, processes, reached)
+        with _progress() as progress:
+            verdict = audited(settings.database_url, known, processes, reached, progress)
         reached.flush()
     except KeyboardInterrupt:
         reached.flush()
@@ -81,123 +86,14 @@ def verify(
         context.exit(INTERRUPTED)
     frozen = freshness.frozen(verdict.latest_us, fresh)
     code = TAMPERED if frozen else exit_code(verdict)
+    noted = noting.note(settings, started_at_us, told(verdict, known))
     if as_json:
-        click.echo(_json(verdict, outside, code))
+        click.echo(_json(verdict, known, code, noted))
     else:
-        _show(verdict, outside, code)
+        _show(verdict, known, code, noted)
     if frozen:
         click.echo(frozen, err=as_json)
     context.exit(code)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Outside:
-    """What is believed because it does not come out of the database."""
-
-    key: VerifierKey
-    mac_key: bytes | None
-    anchors: list[Anchor]
-    witnesses: list[VerifierKey]
-    asked: list[Asked]
-
-
-def _outside(
-    settings: Settings, *, key: Path | None, anchors: tuple[Path, ...], witnesses: tuple[str, ...]
-) -> _Outside:
-    from api.commands import witnessed
-
-    pinned = _key(key or settings.var / "ledger.pub")
-    read = list(map(witnessed.read, witnesses or map(str, settings.witnesses)))
-    asked = list(witnessed.ask((at for _, at in read if at), _every_epoch(settings, pinned))) if read else []
-    shown = [each.anchor for each in asked if each.anchor is not None]
-    return _Outside(
-        key=pinned,
-        mac_key=_mac_key(settings),
-        anchors=_anchors(settings, anchors) + shown,
-        witnesses=[witness for witness, _ in read],
-        asked=asked,
-    )
-
-
-def exit_code(verdict: Verdict) -> int:
-    """Turn what was seen into the command's answer; an empty ledger has nothing that could be anchored."""
-    if verdict.findings:
-        return TAMPERED
-    return VERIFIED if verdict.anchored else NOT_ANCHORED
-
-
-def _every_epoch(settings: Settings, pinned: VerifierKey) -> list[VerifierKey]:
-    """Name the ledger as witnesses know it, in each epoch so far and the next: it may have been rolled back."""
-    from db import epochs, heads, migrate
-    from db.engine import open_reader
-
-    migrate.check(settings.database_url)
-    reader = open_reader(settings.database_url)
-    try:
-        return [epochs.key_of(pinned, epoch) for epoch in range(heads.read(reader).epoch + 2)]
-    finally:
-        reader.dispose()
-
-
-def _reached(path: Path | None, outside: _Outside) -> StateFile:
-    from api.resuming import StateFile
-
-    return StateFile(path, outside.key, outside.mac_key)
-
-
-def _audit(url: str, outside: _Outside, processes: int, state: StateFile) -> Verdict:
-    from db import migrate
-    from db.audit import How, audit
-    from db.engine import open_reader
-
-    migrate.check(url)
-    reader = open_reader(url, _DEADLINE_S)
-    try:
-        with _progress() as progress:
-            return audit(
-                reader,
-                outside.key,
-                outside.anchors,
-                witnesses=outside.witnesses,
-                mac_key=outside.mac_key,
-                how=How(processes=processes, progress=progress, since=state.reached, keep=state.keep),
-            )
-    finally:
-        reader.dispose()
-
-
-def _key(path: Path) -> VerifierKey:
-    from db.notes import NoteRefused, VerifierKey
-
-    try:
-        return VerifierKey.parse(path.read_text().strip())
-    except (OSError, UnicodeDecodeError) as refused:
-        raise CommandRefused(
-            f"--key {path} cannot be read ({refused}); run: python -m api setup"
-        ) from refused
-    except NoteRefused as refused:
-        raise CommandRefused(f"--key {path} is no public key of a ledger: {refused}") from refused
-
-
-def _anchors(settings: Settings, given: tuple[Path, ...]) -> list[Anchor]:
-    from api.anchoring import read_anchor
-    from db.auditing import Anchor
-
-    files = given or tuple(path for path in (settings.anchor,) if path.exists())
-    try:
-        return [Anchor(source=str(path), note=note) for path in files for note in read_anchor(path)]
-    except OSError as refused:
-        raise CommandRefused(f"an anchor cannot be read: {refused}") from refused
-
-
-def _mac_key(settings: Settings) -> bytes | None:
-    """Take the key of the head's mac where it may be read; an auditor from outside has no business with it."""
-    from api import keys
-
-    try:
-        return keys.read_mac_key(settings.var)
-    except keys.KeyRefused:
-        return None
 
 
 @contextmanager
@@ -212,15 +108,16 @@ def _progress() -> Iterator[Progress]:
         yield lambda done, size: bar.update(task, completed=done, total=size)
 
 
-def _json(verdict: Verdict, outside: _Outside, code: int) -> str:
+def _json(verdict: Verdict, known: Outside, code: int, noted: str | None) -> str:
     import json
 
     said: dict[str, Any] = asdict(verdict) | {"root": verdict.root.hex(), "exit_code": code}
-    said["asked"] = [{"witness": each.name, "said": each.said} for each in outside.asked]
+    said["asked"] = [{"witness": each.name, "said": each.said} for each in known.asked]
+    said["verification"] = noted
     return json.dumps(said, indent=2)
 
 
-def _show(verdict: Verdict, outside: _Outside, code: int) -> None:
+def _show(verdict: Verdict, known: Outside, code: int, noted: str | None) -> None:
     from rich.console import Console
 
     out = Console(soft_wrap=True, highlight=False, emoji=False)
@@ -230,8 +127,10 @@ def _show(verdict: Verdict, outside: _Outside, code: int) -> None:
     if (more := verdict.found - len(verdict.findings)) > 0:
         out.print(f"and {more} more", style="red", markup=False)
     out.print(_headline(verdict), style="bold green" if code == VERIFIED else "bold red", markup=False)
-    for line in (*_details(verdict), *(f"witness     {each.name} {each.said}" for each in outside.asked)):
+    for line in (*_details(verdict), *(f"witness     {each.name} {each.said}" for each in known.asked)):
         out.print(line, markup=False)
+    if noted is not None:
+        out.print(f"on record   as verification {noted}", markup=False)
 
 
 def _headline(verdict: Verdict) -> str:

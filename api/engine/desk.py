@@ -21,6 +21,7 @@ from api.engine.roster import CHAMPION
 from db.records import RequestKey
 
 RETRY = {"Retry-After": "1"}
+FLUSH_S = 1.0
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
@@ -202,3 +203,12 @@ def write(door: asyncio.StreamWriter, frames: bytes) -> None:
     """Hand frames to the door's socket; a door that is gone has nobody left to answer."""
     if not door.is_closing():
         door.write(frames)
+
+
+async def hang_up(doors: Iterable[asyncio.StreamWriter]) -> None:
+    """Close every line, each when what is buffered for it has been written, or its time for that is up."""
+    lines = list(doors)
+    for line in lines:
+        line.close()
+    flushing = asyncio.gather(*(line.wait_closed() for line in lines), return_exceptions=True)
+    await asyncio.wait({flushing}, timeout=FLUSH_S)

@@ -21,6 +21,7 @@ import structlog
 from api import wire
 from api.engine import changes, desk, reporting
 from api.engine.alerting import Alerting
+from api.engine.anchors import Anchors
 from api.engine.batching import Lane
 from api.engine.blocks import Blocks
 from api.engine.committing import Committer
@@ -38,6 +39,7 @@ from api.engine.replaying import Replays
 from api.engine.retaining import Retaining
 from api.engine.roster import Roster
 from api.engine.twins import Twins
+from api.engine.verifying import Verifying
 from api.engine.witnesses import Witnesses
 from api.settings import Settings
 from db.engine import StorageUnavailable
@@ -47,7 +49,6 @@ from db.records import Kind, RequestKey
 from db.sealing import LedgerForked
 
 LOOK_S = 0.5  # how late after its deadline a request is refused
-FLUSH_S = 1.0
 _STOPPING = "the engine is stopping; ask again in a second"
 _NOT_A_HEAD = (KeyError, ValueError, TypeError, AttributeError)
 log = structlog.get_logger()
@@ -78,6 +79,10 @@ class Engine:
         )
         self._replays = Replays(settings, self._desk, roster, self._committer.put, clock)
         self._alerting = Alerting(settings, roster.reader, self._committer, clock)
+        anchors = Anchors(settings, roster.reader, self._witnesses.state)
+        self._verifying = Verifying(settings, self._committer, anchors, clock)
+        self._beside: dict[str, Any] = {"events": self._events, "uses": self._events}
+        self._beside["verification"] = self._verifying
         self._doors: set[asyncio.StreamWriter] = set()
         self._is_stopping = False
         self._started_at_us = clock()
@@ -89,16 +94,15 @@ class Engine:
         try:
             async with asyncio.TaskGroup() as tasks:
                 self._tasks = tasks
-                tasks.create_task(self._committer.run())
+                parts = (self._committer, self._witnesses, self._twins, self._alerting, self._verifying)
+                for part in parts:
+                    tasks.create_task(part.run())
                 tasks.create_task(self._committer.note_now_and_then())
-                tasks.create_task(self._witnesses.run())
                 tasks.create_task(beat(self._committer, self._settings.heartbeat_s, self._clock))
                 tasks.create_task(self._keys.purge_for_ever(self._committer.with_pen))
                 tasks.create_task(self._refuse_late())
-                tasks.create_task(self._twins.run())
                 tasks.create_task(self._events.purge_for_ever())
                 tasks.create_task(Retaining(self._settings, self._perform, self._clock).run())
-                tasks.create_task(self._alerting.run())
                 tasks.create_task(Blocks(self._roster.reader, self._committer).run())
                 await self._lanes.start(tasks)
                 server = await asyncio.start_unix_server(self._serve, sock=listening)
@@ -118,11 +122,7 @@ class Engine:
             await asyncio.sleep(0.01)
         await self._committer.note()
         log.info("engine-drained", left=len(self._desk))
-        doors = list(self._doors)
-        for door in doors:
-            door.close()  # closes after what is buffered has been written
-        flushing = asyncio.gather(*(door.wait_closed() for door in doors), return_exceptions=True)
-        await asyncio.wait({flushing}, timeout=FLUSH_S)
+        await desk.hang_up(self._doors)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._doors.add(writer)
@@ -164,8 +164,8 @@ class Engine:
                 self._replay(frame, writer, key)
             case "state":
                 self._state(frame, writer)
-            case "events" | "uses":
-                self._tasks.create_task(self._events.take(frame, writer))
+            case "events" | "uses" | "verification" as what:
+                self._tasks.create_task(self._beside[what].take(frame, writer))
             case "once":
                 _reply(writer, frame, *self._once.answer(frame.head, self._clock() // 1_000_000))
             case "change":
@@ -176,8 +176,7 @@ class Engine:
                 _reply(writer, frame, *desk.refusal("internal", "the engine does not know this question"))
 
     def _enter(self, frame: wire.Frame, writer: asyncio.StreamWriter, key: RequestKey | None) -> None:
-        # Of which models reported rows are, the door has looked up.
-        if (request := self._request(frame._replace(head={"model": "", **frame.head}), writer, key)) is None:
+        if (request := self._request(frame, writer, key)) is None:
             return
         is_report = frame.head["do"] == "report"
         if self._is_stopping:
@@ -192,8 +191,7 @@ class Engine:
             self._lanes.route(request)
 
     def _replay(self, frame: wire.Frame, writer: asyncio.StreamWriter, key: RequestKey | None) -> None:
-        # Which model that is, its original says.
-        if (request := self._request(frame._replace(head={"model": "", **frame.head}), writer, key)) is None:
+        if (request := self._request(frame, writer, key)) is None:
             return
         if self._is_stopping:
             desk.turn_away(request, "engine-unavailable", _STOPPING)
@@ -207,6 +205,9 @@ class Engine:
         self, frame: wire.Frame, writer: asyncio.StreamWriter, key: RequestKey | None
     ) -> Request | None:
         """Read a request off its frame; where its head is none of ours, that is answered here."""
+        frame = frame._replace(
+            head={"model": "", **frame.head}
+        )  # replays and reports are of what is recorded
         deadline = asyncio.get_running_loop().time() + self._settings.answer_deadline_s
         try:
             request = desk.request_of(frame, writer, self._clock(), deadline, key)
