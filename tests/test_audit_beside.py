@@ -17,7 +17,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
-from api.commands.verify import NOT_ANCHORED, exit_code
+from api.outside import NOT_ANCHORED, exit_code
 from db import auditing_pool
 from db.audit import How, audit
 from db.auditing import Cause, Finding, Verdict

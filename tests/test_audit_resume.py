@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from api.commands.verify import INTERRUPTED, NOT_ANCHORED, TAMPERED, VERIFIED, exit_code
+from api.outside import INTERRUPTED, NOT_ANCHORED, TAMPERED, VERIFIED, exit_code
 from db import auditing_pool
 from db.audit import How
 from db.auditing import Cause

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from api.commands.verify import TAMPERED, exit_code
+from api.outside import TAMPERED, exit_code
 from db.audit import How
 from db.auditing import Cause
 from db.engine import StorageUnavailable

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from api.commands.verify import TAMPERED, exit_code
+from api.outside import TAMPERED, exit_code
 from db.auditing import Cause
 from db.records import EVERYTHING, kept, mask
 from tests import auditor

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from api.commands.verify import NOT_ANCHORED, TAMPERED, VERIFIED, exit_code
+from api.outside import NOT_ANCHORED, TAMPERED, VERIFIED, exit_code
 from db.auditing import Cause, Verdict
 from db.records import commitment, salts
 from tests.ledgers import DATABASES, SEAL

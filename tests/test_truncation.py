@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from api import receipts
-from api.commands.verify import NOT_ANCHORED, TAMPERED, VERIFIED, exit_code
+from api.outside import NOT_ANCHORED, TAMPERED, VERIFIED, exit_code
 from db.audit import audit
 from db.auditing import Anchor, Cause, Verdict
 from db.engine import open_pen, open_reader
