@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pytest
 
@@ -80,6 +81,25 @@ def service(
         url = request.getfixturevalue("postgres").new_database() if kind == "postgresql" else None
         found[kind] = stack.enter_context(running(short_folder / kind, url))
     return found[kind]
+
+
+@pytest.fixture(scope="session")
+def behind_a_prefix(short_folder: Path) -> Iterator[Service]:
+    """Run a service behind the shipped nginx, under a path prefix, for browsers to look at; audited at the end."""
+    from tests.browsing import prefixed  # browsers and models: a second that few tests need
+
+    with prefixed(short_folder / "prefix") as service:
+        yield service
+        assert auditor.audit(service.database_url) == []
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Start the distribution's Chromium for a file; no longer, or its loop would be in the way of other files' own."""
+    from tests.browsing import chromium
+
+    with chromium() as browser:
+        yield browser
 
 
 @pytest.fixture

@@ -150,13 +150,14 @@ class Service:
             **settings,
         }
         self.settings = frozenset(settings)
+        self.root = ROOT
         self.process: subprocess.Popen[bytes] | None = None
 
     def command(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run `python -m api …` to its end."""
         done = subprocess.run(
             [sys.executable, "-m", "api", *arguments],
-            cwd=ROOT,
+            cwd=self.root,
             env=self.environment,
             text=True,
             capture_output=True,
@@ -192,7 +193,7 @@ class Service:
         with (self.var / "log.txt").open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "api", *arguments],
-                cwd=ROOT,
+                cwd=self.root,
                 env=self.environment,
                 stdout=log,
                 stderr=log,

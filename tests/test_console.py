@@ -3,70 +3,20 @@
 from __future__ import annotations
 
 import json
-import shutil
-import subprocess
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
-from tests.conftest import must_have
-from tests.proxy import listens, wait
-from tests.service import Caller, Service, free_port, running
-
-ARTEFACTS = Path(__file__).parent.parent / "artefacts"
-NGINX = """
-daemon off; worker_processes 1; pid {folder}/nginx.pid; error_log {folder}/error.log;
-events {{}}
-http {{
-  access_log off;
-  client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy; fastcgi_temp_path {folder}/fastcgi;
-  uwsgi_temp_path {folder}/uwsgi; scgi_temp_path {folder}/scgi;
-  server {{
-    listen 127.0.0.1:{port};
-    location /ml/ {{ proxy_pass http://127.0.0.1:{upstream}/; proxy_set_header Host $http_host; }}
-  }}
-}}
-"""
+from tests.browsing import ARTEFACTS
+from tests.service import Caller, Service
 
 
 @pytest.fixture(scope="module")
-def browser_page() -> Iterator[Page]:
-    """Open the distribution's Chromium; anything it logs as an error, and any foreign host it asks, is collected."""
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
-    if chromium is None:
-        must_have("chromium")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=chromium, args=["--no-sandbox", "--disable-background-networking"]
-        )
-        page = browser.new_page(viewport={"width": 1280, "height": 1000})
-        page.set_default_timeout(10_000)
-        yield page
-        browser.close()
-
-
-@pytest.fixture(scope="module")
-def behind_a_prefix(short_folder: Path) -> Iterator[Service]:
-    """Run a service that believes in /ml, behind a real nginx that strips it."""
-    nginx = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
-    if nginx is None:
-        must_have("nginx")
-    folder = short_folder / "prefix"
-    port = free_port()
-    url = f"http://127.0.0.1:{port}/ml"
-    with running(folder, None, ONRECORD_ROOT_PATH="/ml", ONRECORD_PUBLIC_URL=url) as service:
-        config = folder / "nginx.conf"
-        config.write_text(NGINX.format(folder=folder, port=port, upstream=service.port))
-        with (folder / "error.log").open("wb") as errors:
-            proxy = subprocess.Popen([nginx, "-c", str(config)], stderr=errors)
-        wait(lambda: listens(port) or proxy.poll() is not None)
-        assert proxy.poll() is None, (folder / "error.log").read_text()
-        service.url = url
-        yield service
-        proxy.terminate()
-        proxy.wait()
+def browser_page(browser: Browser) -> Page:
+    """Open a page wide enough for swagger-ui."""
+    page: Page = browser.new_page(viewport={"width": 1280, "height": 1000})
+    page.set_default_timeout(30_000)
+    return page
 
 
 def _predict_by_hand(page: Page, service: Service, picture: str) -> str:

@@ -1,59 +1,47 @@
-"""The console in a real browser, scripts switched off: an auditor from sign-in to proof, replay and erasure."""
+"""The console in a real browser without scripts, behind nginx and a path prefix: auditors and operators at work."""
 
 from __future__ import annotations
 
-import json
-import os
-import shutil
+import html
+import re
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
-from tests import auditor
-from tests.conftest import must_have
+from tests import auditor, browsing
 from tests.engines import wait_for
+from tests.pages import Person
 from tests.reporting import lived
 from tests.service import Caller, Service
 
-pytestmark = pytest.mark.parametrize("service", ["sqlite"], indirect=True)
-ARTEFACTS = Path(os.environ.get("ONRECORD_ARTEFACTS", Path(__file__).parent.parent / "artefacts")) / "console"
+PICTURES = browsing.ARTEFACTS / "console"
 DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 expect.set_options(timeout=60_000)
 NAUGHTY = "<b onmouseover=alert(1)>\"'&\u202eשלום 👩‍👧"
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """Start the distribution's Chromium once for the file."""
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
-    if chromium is None:
-        must_have("chromium")
-    with sync_playwright() as playwright:
-        yield playwright.chromium.launch(
-            executable_path=chromium, args=["--no-sandbox", "--disable-background-networking"]
-        )
+@pytest.fixture
+def service(behind_a_prefix: Service) -> Service:
+    """Everything here is looked at under a prefix."""
+    return behind_a_prefix
 
 
 @pytest.fixture
 def page(browser: Browser, service: Service) -> Iterator[Page]:
     """Sit in front of a browser without scripts; whatever was done, the ledger is sound afterwards."""
-    context = browser.new_context(java_script_enabled=False, viewport=DESKTOP, base_url=service.url)
+    context = browser.new_context(java_script_enabled=False, viewport=DESKTOP, base_url=f"{service.url}/")
     context.set_default_timeout(60_000)
     yield context.new_page()
     context.close()
     assert auditor.audit(service.database_url, {}) == []
 
 
-def sign_in(page: Page, service: Service, name: str = "admin", next: str = "/console") -> None:
+def sign_in(page: Page, service: Service, name: str = "admin", next: str = "console") -> None:
     """Sign in where the console sends a stranger."""
-    client = json.loads((service.var / "clients" / f"{name}.json").read_text())
     page.goto(next)
-    page.get_by_label("Client id").fill(client["client_id"])
-    page.get_by_label("Client secret").fill(client["client_secret"])
-    page.get_by_role("button", name="Sign in").click()
+    browsing.sign_in(page, service, name)
 
 
 def predicted(service: Service, reference: str, model: str = "housing", **body: object) -> str:
@@ -97,7 +85,7 @@ def test_an_auditor_goes_from_sign_in_to_proof_and_replay(page: Page, service: S
 def test_an_auditor_erases_with_ground_and_reason(page: Page, service: Service) -> None:
     """What is missing is asked for, what would go is shown first, and afterwards the page says who, when and why."""
     name = predicted(service, "erased-by-hand")
-    sign_in(page, service, next=f"/console/predictions/{name}/erase")
+    sign_in(page, service, next=f"console/predictions/{name}/erase")
 
     page.get_by_role("button", name="See what would go").click()
     expect(page.get_by_role("alert")).to_contain_text("Choose the ground")
@@ -116,7 +104,7 @@ def test_an_auditor_erases_with_ground_and_reason(page: Page, service: Service) 
 
 def test_an_operator_makes_a_client_and_turns_it_away(page: Page, service: Service) -> None:
     """A secret is shown once and works; a disabled client gets no token."""
-    sign_in(page, service, next="/console/clients")
+    sign_in(page, service, next="console/clients")
     page.get_by_role("link", name="Make a client").click()
     page.get_by_role("button", name="Make it").click()
     expect(page.get_by_role("alert")).to_contain_text("Enter a name")
@@ -138,30 +126,65 @@ def test_an_operator_makes_a_client_and_turns_it_away(page: Page, service: Servi
 def test_a_hold_keeps_a_prediction_from_being_erased(page: Page, service: Service) -> None:
     """Held from its page, a prediction is passed over by its erasure; lifted, it is no longer held."""
     name = predicted(service, "held-by-hand")
-    sign_in(page, service, next=f"/console/predictions/{name}")
+    sign_in(page, service, next=f"console/predictions/{name}")
     page.get_by_role("link", name="Hold it").click()
     page.get_by_label("Reason").fill("file 18")
     page.get_by_role("button", name="Hold it").click()
     expect(page.get_by_role("cell", name="file 18")).to_be_visible()
 
-    page.goto(f"/console/predictions/{name}/erase?ground=error&reason=x")
+    page.goto(f"console/predictions/{name}/erase?ground=error&reason=x")
     page.get_by_role("button", name="See what would go").click()
     expect(page.get_by_text("Nothing would go")).to_be_visible()
 
-    page.goto("/console/holds")
+    page.goto("console/holds")
     page.get_by_role("row").filter(has_text="file 18").get_by_role("link").click()
     page.get_by_label("Reason").fill("settled")
     page.get_by_role("button", name="Lift it").click()
     expect(page.get_by_role("row").filter(has_text="file 18")).to_contain_text("no")
 
 
+def test_an_operator_promotes_a_version_and_takes_it_back(page: Page, service: Service) -> None:
+    """Both versions stand beside each other; what would happen is said, happens, and is taken back by the same page."""
+    sign_in(page, service, next="console/models/housing")
+    expect(page.get_by_role("row").filter(has_text="champion")).to_contain_text("0.24")
+    expect(page.get_by_role("row").filter(has_text="0.75")).to_have_count(1)
+    page.get_by_label("Let another version answer").select_option("2")
+    page.get_by_role("button", name="See what would change").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Let version 2 answer?")
+    expect(page.get_by_role("row").filter(has_text="r2_score")).to_have_text(
+        "r2_score 0.24001 0.75", use_inner_text=True
+    )
+    assert _answering(service) == ("1", 24.901049)
+
+    page.get_by_role("button", name="Let version 2 answer").click()
+    expect(page.get_by_text("Version 2 answers, since")).to_be_visible()
+    assert _answering(service) == ("2", 25.0)
+
+    page.get_by_role("link", name="Roll back to version 1").click()
+    page.get_by_role("button", name="Let version 1 answer").click()
+    expect(page.get_by_text("Version 1 answers, since")).to_be_visible()
+    assert _answering(service) == ("1", 24.901049)
+
+
+def _answering(service: Service) -> tuple[str, float]:
+    """Say which version answers a program that names none, and what."""
+    with service.caller() as caller:
+        answer = caller.predict("housing", {"age": 50}).json()
+        return answer["version"], round(answer["predictions"][0]["price"], 6)
+
+
+def _client(service: Service) -> str:
+    with service.caller() as caller:
+        return caller.client_id
+
+
 def test_what_somebody_sent_is_shown_and_never_run(page: Page, service: Service) -> None:
     """Markup, quotes, right-to-left text and emoji stand on the pages as they were sent."""
     name = predicted(service, NAUGHTY)
-    sign_in(page, service, next=f"/console/predictions/{name}")
+    sign_in(page, service, next=f"console/predictions/{name}")
 
     expect(page.get_by_role("definition").get_by_text(NAUGHTY, exact=True).first).to_be_visible()
-    page.goto("/console")
+    page.goto("console")
     find(page, "Reference", NAUGHTY)
     expect(page.get_by_role("cell", name=NAUGHTY, exact=True)).to_be_visible()
     assert page.locator("main [onmouseover]").count() == 0
@@ -170,7 +193,7 @@ def test_what_somebody_sent_is_shown_and_never_run(page: Page, service: Service)
 def test_an_owner_sees_how_good_a_model_turned_out(page: Page, service: Service) -> None:
     """From a model to its pictures, each of them loaded, to a group that is served worse, and to its file."""
     lived(service)
-    sign_in(page, service, next="/console/models/two-features")
+    sign_in(page, service, next="console/models/two-features")
     for name in ("Over time", "ROC curve", "Calibration", "Confusion matrix", "How far questions"):
         _is_drawn(page, name)
 
@@ -187,7 +210,7 @@ def test_an_owner_sees_how_good_a_model_turned_out(page: Page, service: Service)
     with page.expect_download() as download:
         points.click()
     assert download.value.suggested_filename == "roc_curve.csv"
-    page.goto("/models/two-features/performance")
+    page.goto("models/two-features/performance")
     expect(page.get_by_role("img", name="ROC curve")).to_be_visible()
     page.get_by_text("The curve as a table").click()
     expect(page.get_by_role("table", name="What counting as positive")).to_be_visible()
@@ -201,24 +224,51 @@ def _is_drawn(page: Page, name: str) -> None:
     expect(picture).not_to_have_js_property("naturalWidth", 0)
 
 
+def test_nothing_leads_out_of_the_prefix(service: Service) -> None:
+    """Every link, file and form of every page that can be reached stands under the prefix and leads somewhere."""
+    origin = service.url.removesuffix(browsing.PREFIX)
+    with Person(service) as person:
+        signed = person.sign_in("admin", next="/console")
+        cookies = {each.name: each.path for each in person.http.cookies.jar}
+        found, left = set[str](), [signed.headers["Location"], f"{browsing.PREFIX}/"]
+        while left:
+            place = left.pop()
+            if (kind := re.sub(r"[0-9a-f-]{36}|[?].*|[^/]+(?=/predictions/)", "", place)) in found:
+                continue
+            found.add(kind)
+            answer = person.http.get(f"{origin}{place}")
+            assert answer.status_code == 200, place
+            if not answer.headers["Content-Type"].startswith("text/html") or place.endswith("/docs"):
+                continue
+            for link in re.findall(r'(?:href|src|action)="([^"#][^"]*)"', answer.text):
+                assert link.startswith((f"{browsing.PREFIX}/", "data:")), (place, link)
+            left += map(html.unescape, re.findall(r'(?:href|src)="(/[^"]*)"', answer.text))
+
+    assert cookies == {"onrecord": browsing.PREFIX}
+    assert len(found) > 40
+
+
 def test_every_page_is_for_everybody(browser: Browser, service: Service) -> None:
     """Axe finds nothing on any page, in light and dark, and none weighs 60 kB; pictures of all are kept."""
     name = predicted(service, "looked-at", explain=True)
     places = {
-        "predictions": "/console?reference=looked-at",
-        "nothing": "/console?reference=nobody-sent-this",
-        "wrong": "/console?score_min=x",
-        "prediction": f"/console/predictions/{name}",
-        "erase": f"/console/predictions/{name}/erase",
-        "hold": f"/console/holds/ask?prediction={name}",
-        **{each: f"/console/{each}" for each in ("holds", "ledger", "models", "clients", "clients/new", "events")},
-        "model": "/console/models/income",
-        **{each: f"/console/models/housing/{each}" for each in ("drift", "performance", "alerts")},
-        "measured": "/console/models/two-features/performance?bucket=day&by=X1",
-        "quality": "/models/two-features/performance",
+        "predictions": "console?reference=looked-at",
+        "nothing": "console?reference=nobody-sent-this",
+        "wrong": "console?score_min=x",
+        "prediction": f"console/predictions/{name}",
+        "erase": f"console/predictions/{name}/erase",
+        "hold": f"console/holds/ask?prediction={name}",
+        **{each: f"console/{each}" for each in ("holds", "ledger", "models", "clients", "clients/new", "events")},
+        "model": "console/models/income",
+        "two-versions": "console/models/housing",
+        "promote": "console/models/housing/champion?version=2",
+        "client": f"console/clients/{_client(service)}",
+        **{each: f"console/models/housing/{each}" for each in ("drift", "performance", "alerts")},
+        "measured": "console/models/two-features/performance?bucket=day&by=X1",
+        "quality": "models/two-features/performance",
     }  # fmt: skip
-    ARTEFACTS.mkdir(parents=True, exist_ok=True)
-    context = browser.new_context(viewport=DESKTOP, base_url=service.url)
+    PICTURES.mkdir(parents=True, exist_ok=True)
+    context = browser.new_context(viewport=DESKTOP, base_url=f"{service.url}/")
     context.set_default_timeout(60_000)
     page = context.new_page()
     sign_in(page, service)
@@ -230,7 +280,7 @@ def test_every_page_is_for_everybody(browser: Browser, service: Service) -> None
         for scheme, size in (("light", DESKTOP), ("dark", PHONE)):
             page.emulate_media(color_scheme=scheme)
             page.set_viewport_size(size)
-            picture = ARTEFACTS / f"{title.replace('/', '-')}-{scheme}.png"
+            picture = PICTURES / f"{title.replace('/', '-')}-{scheme}.png"
             page.screenshot(path=picture, full_page=True)
             wrong = [each["id"] for each in Axe().run(page).response["violations"]]
             overflows = page.evaluate("document.documentElement.scrollWidth > innerWidth")

@@ -2,61 +2,19 @@
 
 from __future__ import annotations
 
-import json
-import os
-import shutil
-import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 
-import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
-from tests import auditor
-from tests.conftest import must_have
-from tests.service import Service, free_port, running
-from tests.test_console import NGINX
+from tests.browsing import ARTEFACTS, sign_in
+from tests.service import Service
 
-ARTEFACTS = Path(os.environ.get("ONRECORD_ARTEFACTS", Path(__file__).parent.parent / "artefacts")) / "pages"
+PICTURES = ARTEFACTS / "pages"
 WIDTHS = {"phone": {"width": 390, "height": 844}, "desktop": {"width": 1280, "height": 900}}
 TEXT = "<b>\"'&</b> \u202eשלום 👩‍👧 {{7*7}}"
 STRANGE = (400, 401, 422, 429)  # statuses that a journey provokes on purpose; a browser logs them as errors
-
-
-@pytest.fixture(scope="module")
-def opened(short_folder: Path) -> Iterator[Service]:
-    """Run a service that believes in /ml, behind an nginx that strips it, with iris open to everybody."""
-    nginx = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
-    if nginx is None:
-        must_have("nginx")
-    folder, port = short_folder / "pages", free_port()
-    url = f"http://127.0.0.1:{port}/ml"
-    settings = {"ONRECORD_ROOT_PATH": "/ml", "ONRECORD_PUBLIC_URL": url, "ONRECORD_PUBLIC_FORMS": "iris:4"}
-    with running(folder, None, **settings) as service:
-        config = folder / "nginx.conf"
-        config.write_text(NGINX.format(folder=folder, port=port, upstream=service.port))
-        proxy = subprocess.Popen([str(nginx), "-c", str(config)], stderr=subprocess.DEVNULL)
-        service.url = url
-        yield service
-        proxy.terminate()
-        proxy.wait()
-        assert auditor.audit(service.database_url) == []
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """Start the distribution's Chromium."""
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
-    if chromium is None:
-        must_have("chromium")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=chromium, args=["--no-sandbox", "--disable-background-networking"]
-        )
-        yield browser
-        browser.close()
 
 
 @contextmanager
@@ -86,32 +44,25 @@ def _is_wrong(kind: str, text: str) -> bool:
     return kind == "error" and not any(f"status of {each} " in text for each in STRANGE)
 
 
-def _sign_in(page: Page, service: Service) -> None:
-    client = json.loads((service.var / "clients" / "demo.json").read_text())
-    page.get_by_label("Client id").fill(client["client_id"])
-    page.get_by_label("Client secret").fill(client["client_secret"])
-    page.get_by_role("button", name="Sign in").click()
-
-
 def _look_at(page: Page, name: str) -> None:
     """Ask axe, in light and dark; keep a picture at each width; nothing may be wider than the window."""
-    ARTEFACTS.mkdir(parents=True, exist_ok=True)
+    PICTURES.mkdir(parents=True, exist_ok=True)
     for scheme in ("light", "dark"):
         page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]  # one of the two it knows
         for width, size in WIDTHS.items():
             page.set_viewport_size(size)  # type: ignore[arg-type]  # width and height
-            page.screenshot(path=ARTEFACTS / f"{name}-{width}-{scheme}.png", full_page=True)
+            page.screenshot(path=PICTURES / f"{name}-{width}-{scheme}.png", full_page=True)
             assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), (name, width)
         found = Axe().run(page).response["violations"]
         assert [(each["id"], [node["html"] for node in each["nodes"]]) for each in found] == []
 
 
-def test_a_person_gets_from_the_sign_in_to_an_answer(browser: Browser, opened: Service) -> None:
+def test_a_person_gets_from_the_sign_in_to_an_answer(browser: Browser, behind_a_prefix: Service) -> None:
     """From a link to a form, through the sign-in, wrong entries and an example, to the answer and its receipt."""
-    with _person(browser, opened) as page:
-        page.goto(f"{opened.url}/models/income")
+    with _person(browser, behind_a_prefix) as page:
+        page.goto(f"{behind_a_prefix.url}/models/income")
         _look_at(page, "sign-in")
-        _sign_in(page, opened)
+        sign_in(page, behind_a_prefix)
         expect(page).to_have_title("Income above 50,000 $ a year – OnRecord")
         _look_at(page, "form")
         page.get_by_role("button", name="Get the answer").click()
@@ -130,14 +81,14 @@ def test_a_person_gets_from_the_sign_in_to_an_answer(browser: Browser, opened: S
         expect(page.get_by_role("heading", level=1)).to_have_text("On record")
         _look_at(page, "receipt")
         page.get_by_role("link", name="Models", exact=True).click()
-        expect(page.get_by_role("heading", level=2)).to_have_count(5)
+        expect(page.get_by_role("heading", level=2)).to_have_count(6)
         _look_at(page, "start")
 
 
-def test_a_stranger_goes_step_by_step_without_javascript(browser: Browser, opened: Service) -> None:
+def test_a_stranger_goes_step_by_step_without_javascript(browser: Browser, behind_a_prefix: Service) -> None:
     """An open form needs no sign-in: four steps, back and forth without loss, an answer whose address can be shared."""
-    with _person(browser, opened, has_script=False) as page:
-        page.goto(f"{opened.url}/models/iris")
+    with _person(browser, behind_a_prefix, has_script=False) as page:
+        page.goto(f"{behind_a_prefix.url}/models/iris")
         page.get_by_role("link", name="Start").click()
         page.get_by_label("Sepal length").fill("five")
         page.get_by_role("button", name="Continue").click()
@@ -156,25 +107,25 @@ def test_a_stranger_goes_step_by_step_without_javascript(browser: Browser, opene
         page.get_by_role("button", name="Get the answer").click()
         expect(page.get_by_role("heading", level=1)).to_have_text("setosa")
         address = page.url
-    with _person(browser, opened) as other:
+    with _person(browser, behind_a_prefix) as other:
         other.goto(address)
         expect(other.get_by_role("heading", level=1)).to_have_text("setosa")
         _look_at(other, "shared-answer")
-        other.goto(f"{opened.url}/models/iris")
+        other.goto(f"{behind_a_prefix.url}/models/iris")
         _look_at(other, "steps")
         other.get_by_role("link", name="Start").click()
         expect(other.get_by_role("heading", level=1)).to_have_text("Sepal length")
         _look_at(other, "step")
 
 
-def test_strangers_get_no_more_than_was_opened(browser: Browser, opened: Service) -> None:
+def test_strangers_get_no_more_than_was_opened(browser: Browser, behind_a_prefix: Service) -> None:
     """Another model asks to sign in, and an open one answers so many a minute; then it says when to come again."""
-    with _person(browser, opened) as page:
-        page.goto(f"{opened.url}/models/income")
+    with _person(browser, behind_a_prefix) as page:
+        page.goto(f"{behind_a_prefix.url}/models/income")
         expect(page).to_have_title("Sign in – OnRecord")
         for _ in range(9):
             page.goto(
-                f"{opened.url}/models/iris/check?sepal_length=5&sepal_width=3&petal_length=4&petal_width=1"
+                f"{behind_a_prefix.url}/models/iris/check?sepal_length=5&sepal_width=3&petal_length=4&petal_width=1"
             )
             page.get_by_role("button", name="Get the answer").click()
             expect(page.get_by_role("heading", level=1)).not_to_have_text("Check your answers")
@@ -183,11 +134,38 @@ def test_strangers_get_no_more_than_was_opened(browser: Browser, opened: Service
     raise AssertionError("no limit was reached")
 
 
-def test_the_keyboard_is_enough(browser: Browser, opened: Service) -> None:
+def test_a_day_is_asked_for_as_one(browser: Browser, behind_a_prefix: Service) -> None:
+    """A day has a field of its own; one that is missing or none of the calendar is named beside it, and not lost."""
+    with _person(browser, behind_a_prefix) as page:
+        page.goto(f"{behind_a_prefix.url}/models/visits?guests=4")
+        sign_in(page, behind_a_prefix)
+        day = page.get_by_label("Day of the visit")
+        expect(day).to_have_attribute("type", "date")
+        day.focus()
+        page.keyboard.type("3")  # half a day, of which the browser sends nothing
+        page.get_by_role("button", name="Get the answer").click()
+        expect(page.locator("#day-error")).to_contain_text("Enter day of the visit")
+        page.get_by_role("link", name="Enter day of the visit").click()
+        expect(day).to_be_focused()
+
+        page.goto(f"{behind_a_prefix.url}/models/visits?guests=4&day=2026-02-30")
+        page.get_by_role("button", name="Get the answer").click()
+        expect(page.locator("#day-error")).to_contain_text("Day of the visit must be a day of the calendar")
+        expect(day).to_have_value("2026-02-30")
+        _look_at(page, "form-day")
+
+        page.goto(f"{behind_a_prefix.url}/models/visits?guests=4")
+        day.fill("2026-03-27")
+        page.get_by_role("button", name="Get the answer").click()
+        expect(page.get_by_role("heading", level=1)).to_contain_text("min")
+        expect(page.get_by_text("2026-03-27").first).to_be_visible()
+
+
+def test_the_keyboard_is_enough(browser: Browser, behind_a_prefix: Service) -> None:
     """From the top of a form to its answer with Tab, letters, Space and Enter only; the first stop skips the header."""
-    with _person(browser, opened) as page:
-        page.goto(f"{opened.url}/models/housing")
-        _sign_in(page, opened)
+    with _person(browser, behind_a_prefix) as page:
+        page.goto(f"{behind_a_prefix.url}/models/housing")
+        sign_in(page, behind_a_prefix)
         expect(page.locator("#age")).to_be_visible()  # or the key would be pressed on the page that is left
         page.keyboard.press("Tab")
         expect(page.get_by_role("link", name="Skip to the content")).to_be_focused()

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from flask import Blueprint, Response, redirect, request, url_for
+from flask import Blueprint, Response, abort, redirect, request, url_for
+from werkzeug.exceptions import Forbidden
 
 from api.console.tables import Column, Table, shown
-from api.pages import session
-from api.pages.calling import ApiRefused, Question, ask, read, send
+from api.pages import calling, session
+from api.pages.calling import Answered, ApiRefused, Question, read, send
 from api.plots import measured as plots
 
 versioned = Blueprint("versioned", __name__, url_prefix="/console/models")
-ALIAS = "champion"
+ALIAS, NEEDED = "champion", "models:write"
 
 
 @versioned.get("")
@@ -58,7 +59,7 @@ def model(model: str) -> str | Response:
             Column(name="digest", title="Artefact"),
         ],
     )
-    champion = next((each for each in versions if ALIAS in each["aliases"]), None)
+    champion, alias = _champion(versions), _alias(model)
     features = [each for each in (champion or {}).get("features", ()) if "importance" in each]
     return shown(
         "console/model.html",
@@ -69,8 +70,33 @@ def model(model: str) -> str | Response:
         champion=champion,
         features=sorted(features, key=lambda each: -each["importance"]),
         largest=max((each["importance"] for each in features), default=1) or 1,
-        etag=_etag(model, ALIAS) if ALIAS in about["aliases"] else None,
-        may_change="models:write" in session.needed().scopes,
+        alias=None if alias is None else alias.content,
+        others=[each["version"] for each in versions if each is not champion],
+        may_change=NEEDED in session.needed().scopes,
+    )
+
+
+@versioned.get("/<model>/champion")
+def ask(model: str) -> str | Response:
+    """Hold another version against the champion, and say what would happen; nothing does yet."""
+    who = session.needed()
+    if NEEDED not in who.scopes:
+        raise Forbidden(f"To let another version answer, a client needs the scope {NEEDED}.")
+    about = read(f"/v1/models/{model}")
+    versions = read(f"/v1/models/{model}/versions")["versions"]
+    name = request.args.get("version", "")
+    chosen = next((each for each in versions if each["version"] == name), None)
+    if chosen is None:
+        abort(404)
+    champion, alias = _champion(versions), _alias(model)
+    return shown(
+        "console/promote.html",
+        _compared(model, champion, chosen),
+        about=about,
+        champion=champion,
+        chosen=chosen,
+        etag=None if alias is None else alias.headers["ETag"],
+        who=who,
     )
 
 
@@ -112,9 +138,37 @@ def _alerts(model: str) -> list[dict[str, Any]] | None:
     return found
 
 
-def _etag(model: str, alias: str) -> str:
-    path = f"/v1/models/{model}/aliases/{alias}"
-    return str(ask(Question(method="GET", path=path, token=session.token())).headers["ETag"])
+def _champion(versions: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
+    return next((each for each in versions if ALIAS in each["aliases"]), None)
+
+
+def _alias(model: str) -> Answered | None:
+    """Ask what the alias means, since when, and what it meant before; None where it means nothing yet."""
+    path = f"/v1/models/{model}/aliases/{ALIAS}"
+    try:
+        return calling.ask(Question(method="GET", path=path, token=session.token()))
+    except ApiRefused as refused:
+        if refused.status != 404:
+            raise
+        return None
+
+
+def _compared(model: str, champion: Mapping[str, Any] | None, chosen: Mapping[str, Any]) -> Table:
+    sides = {f"version {each['version']}": each for each in (champion, chosen) if each is not None}
+    metrics = list(dict.fromkeys(name for each in sides.values() for name in each.get("metrics", {})))
+    return Table(
+        name=f"compared-{model}",
+        title="As they did on the rows held out of training",
+        empty="Neither version came with measures.",
+        rows=[
+            {"metric": each} | {name: side.get("metrics", {}).get(each) for name, side in sides.items()}
+            for each in metrics
+        ],
+        columns=[
+            Column(name="metric", title="Metric"),
+            *(Column(name=name, title=name.capitalize(), kind="number") for name in sides),
+        ],
+    )
 
 
 def _flat(model: dict[str, Any]) -> dict[str, Any]:

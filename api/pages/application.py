@@ -8,7 +8,7 @@ from flask_wtf.csrf import CSRFProtect
 from api import keys
 from api.console import entrance as console
 from api.contract import Contract
-from api.pages import calling, docs, errors, locales, session
+from api.pages import calling, docs, entering, errors, locales, session
 from api.pages.access import Access
 from api.pages.answers import create_answers
 from api.pages.calling import Inside
@@ -42,6 +42,7 @@ def create_pages(settings: Settings, contract: Contract, inside: Inside) -> Flas
     CSRFProtect(pages)
     locales.install(pages)
     pages.jinja_env.globals.update(has_docs=settings.docs, signed=session.signed)
+    pages.jinja_env.tests["day"] = entering.is_day
     pages.jinja_env.trim_blocks = pages.jinja_env.lstrip_blocks = True
     access = Access(settings, contract.models)
     pages.register_blueprint(create_home(contract, access))
