@@ -18,8 +18,8 @@ run: setup  ## set up what is missing, then serve on 127.0.0.1:8080
 setup: $(RUN)  ## create .venv and, once, everything under var/
 	@$(BIN)/python -m api setup
 
-test: $(DEV)  ## run the whole suite (under 15 minutes on two cores)
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+test: $(DEV)  ## run the whole suite (under 15 minutes on two cores; three workers, for some tests wait)
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 check: $(DEV)  ## lint, format, types, layers
 	$(BIN)/ruff check .

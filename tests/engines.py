@@ -220,7 +220,7 @@ class Slow:
 
     def append(self, records: Sequence[Record]) -> Appended:
         self.groups.append(len(records))
-        self.gate.wait(10)
+        self.gate.wait(PATIENCE_S + 10)
         return self.ledger.append(records)
 
     def note(self) -> bool:

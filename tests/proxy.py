@@ -89,7 +89,7 @@ class _Conversation(socketserver.StreamRequestHandler):
             return False
         if "/v1/predictions" in line:
             self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/csv\r\nConnection: close\r\n\r\nfirst\n")
-            self.server.go_on.wait(10)
+            self.server.go_on.wait(60)
             self.wfile.write(b"second\n")
             return False
         status, body = ("418 No", b'{"own": true}') if "/refused" in line else ("200 OK", line.encode())

@@ -31,7 +31,7 @@ from tests.oracle import BROKEN, REFUSED, Call, Oracle, asking
 from tests.postgres import Postgres, plain
 from tests.service import Service, running
 
-KILLS = int(os.environ.get("ONRECORD_SOAK", "3"))
+KILLS = int(os.environ.get("ONRECORD_SOAK", "2"))
 PROGRESS_EVERY = 20
 KILLS_UNTIL_RED = 5
 # Designed: 2 s for the engine. A busy machine may be slow, so the bounds are wider; what was measured is printed.

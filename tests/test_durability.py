@@ -24,6 +24,8 @@ from tests import auditor
 from tests.ledgers import DATABASES, SEAL, fresh, predicted, writing
 from tests.postgres import Postgres, name_of, plain
 
+IN_TIME_S = 30.0  # deadlines are a second or less here, and the machine may be busy
+
 
 @pytest.fixture(params=DATABASES)
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
@@ -187,7 +189,7 @@ class TestUnknownOutcome:
         own.start()
 
         assert refused.value.outcome_unknown
-        assert took_s < 5
+        assert took_s < IN_TIME_S
         assert ledger.append([record]).places == [0]
         assert ledger.append([predicted()]).places == [1]
         engine.dispose()
@@ -258,7 +260,7 @@ class TestWaiting:
             took_s = time.monotonic() - started
             other.rollback()
 
-            assert (refused.value.outcome_unknown, took_s < 3) == (False, True)
+            assert (refused.value.outcome_unknown, took_s < IN_TIME_S) == (False, True)
             assert ledger.append([predicted()]).places == [0]
 
     def test_a_silent_server_does_not_hang_the_pen(self, own: Postgres) -> None:
@@ -277,5 +279,5 @@ class TestWaiting:
             finally:
                 os.kill(pid, signal.SIGCONT)
 
-            assert took_s < 5
+            assert took_s < IN_TIME_S
             assert ledger.append([predicted()]).places == [1]

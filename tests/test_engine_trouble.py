@@ -15,6 +15,7 @@ from api.settings import Settings
 from db.ledger import Ledger
 from models.model import Model, Prediction, PredictionFailed, Rows
 from tests.engines import (
+    PATIENCE_S,
     Broken,
     Slow,
     engine_in_thread,
@@ -62,7 +63,7 @@ def test_a_slow_model_does_not_hold_up_another(settings: Settings, monkeypatch: 
 
     def slow(model: Model, rows: Rows) -> list[Prediction]:
         if model.manifest.model == "iris":
-            gate.wait(10)
+            gate.wait(PATIENCE_S + 10)
         return honest(model, rows)
 
     with engine_in_thread(settings) as door:
@@ -91,7 +92,7 @@ def test_one_request_more_than_there_is_room_for_is_told_so_at_once(var: Path) -
     with engine_in_thread(settings, slow) as door:
         taken = [door.send("housing", {"age": 50}) for _ in range(3)]
         refused = door.send("housing", {"age": 50})
-        answer = door.receive(refused, within_s=1.0)[0]
+        answer = door.receive(refused)[0]
         ledgers[0].gate.set()
 
         assert [each.status for each in door.receive(*taken)] == [201] * 3
@@ -113,14 +114,14 @@ def test_a_request_that_waits_too_long_is_refused_and_not_recorded(
     gate = threading.Event()
 
     def hanging(model: Model, rows: Rows) -> list[Prediction]:
-        gate.wait(10)
+        gate.wait(PATIENCE_S + 10)
         return honest(model, rows)
 
     with engine_in_thread(settings) as door:
         door.predict("housing", {"age": 1})
         monkeypatch.setattr(Model, "predict", hanging)
         number = door.send("housing", {"age": 50})
-        answer = door.receive(number, within_s=3)[0]
+        answer = door.receive(number)[0]
         monkeypatch.setattr(Model, "predict", honest)
         gate.set()
 

@@ -216,5 +216,5 @@ def test_an_issuer_without_its_keys_is_refused_at_the_start(tmp_path: Path) -> N
 
     process = service.spawn("doors", "--port", str(service.port))
 
-    assert process.wait(timeout=60) != 0
+    assert process.wait(timeout=120) != 0
     assert "ONRECORD_ISSUER_KEYS" in service.log()

@@ -90,11 +90,11 @@ def test_the_readme_session_prints_what_it_shows(checkout: tuple[Path, int], sho
     start, *session = _steps()
     assert start.command == "make run"
     expected = start.output.replace("8080", str(port)).strip().split("\n")
-    assert _said_within(short_folder / "make.txt", expected, 60), (short_folder / "make.txt").read_text()
+    assert _said_within(short_folder / "make.txt", expected, 300), (short_folder / "make.txt").read_text()
 
     script = "\n".join(f"{step.command}\necho '=== end'" for step in session).replace("8080", str(port))
     ran = subprocess.run(
-        ["bash", "-c", script], cwd=folder, check=True, capture_output=True, text=True, timeout=60
+        ["bash", "-c", script], cwd=folder, check=True, capture_output=True, text=True, timeout=300
     )
 
     printed = [_constant(part).strip() for part in ran.stdout.split("=== end\n")[:-1]]
@@ -108,7 +108,7 @@ def test_a_second_start_changes_nothing(checkout: tuple[Path, int]) -> None:
     folder, _ = checkout
     before = {path: path.read_bytes() for path in (folder / "var").rglob("*") if path.is_file()}
 
-    subprocess.run(["make", "setup"], cwd=folder, check=True, capture_output=True, timeout=60)
+    subprocess.run(["make", "setup"], cwd=folder, check=True, capture_output=True, timeout=300)
 
     kept = [path for path in before if path.suffix in (".pem", ".key", ".json", ".curl")]
     assert len(kept) >= 6
