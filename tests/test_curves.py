@@ -46,6 +46,7 @@ SAMPLES = {
     "few positive ones": rows(200_000, 1.0, share=0.003),
     "tied": rows(50_000, 0.7, ties=7),
     "all tied": rows(100, 0.5, ties=1),
+    "decimals": rows(5_000, 0.7, ties=100),
     "few": rows(30, 0.5),
 }
 
@@ -105,6 +106,8 @@ def test_a_threshold_is_that_of_its_point_and_tells_of_nobody(name: str) -> None
 
 def test_what_is_no_curve_is_none() -> None:
     """Without outcomes, with few, or where all are alike there is none; ties of everything are a straight line."""
+    few = [{"label": "yes", "probability": at / 9} for at in range(LEAST - 1)]
+    assert measure(frame_of(few, ["no", "yes", "yes"] * 3), TWO).curve is None
     for name in ("nothing at all", "no outcomes", "one outcome", "one class only", "one of three classes"):
         target, answers, truth = ODD[name]
         assert measure(frame_of(answers, truth), target).curve is None, name

@@ -71,14 +71,16 @@ def _ask(question: Question) -> Answered:
     return Answered(status=200, raw=b"", headers={}, content=ANSWERS[question.path])
 
 
-def _page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, visitor: Visitor, asked: str = "") -> str:
+def _page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, visitor: Visitor, asked: str = "", model: str = "income"
+) -> str:
     keys.create(tmp_path, "ES256")
     settings = Settings.from_environment({"ONRECORD_VAR": str(tmp_path)})
     monkeypatch.setattr(Access, "visitor", lambda _self, _model: visitor)
     for each in (quality, versions):
         monkeypatch.setattr(each, "ask", _ask)
     pages = create_pages(settings, contract.read(CONTRACT, 10), Inside())
-    answer = pages.test_client().get(f"/models/income/performance{asked}", headers={"Accept-Language": "de"})
+    answer = pages.test_client().get(f"/models/{model}/performance{asked}", headers={"Accept-Language": "de"})
     assert answer.status_code == 200
     return answer.text
 
@@ -132,6 +134,25 @@ def test_alerts_say_what_they_look_at(page: str) -> None:
 
     assert "Drifted: fires since 20 November 2026, 17:14:16 UTC. psi is 0,31 and fires above 0,25." in text
     assert "Calm: not evaluated yet." in text
+
+
+def test_a_number_says_how_far_off_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a regressor, the middle half and nine tenths of the errors are said, in the unit of the answer."""
+    visitor = Visitor(token="t", scopes=frozenset({"models:read"}))
+    errors = [{"quantile": each, "error": 10 * each - 4} for each in (0.05, 0.25, 0.5, 0.75, 0.95)]
+    live = {"kind": "regressor", "n": 40, "outcomes": 40, "metrics": {}, "errors": errors}
+    told = {
+        "": {"aliases": {"champion": "1"}},
+        "/versions/1": {"metrics": {}, "data": TEST_ROWS, "features": []},
+        "/performance": live,
+        "/alerts": {"alerts": []},
+    }
+    for path, content in told.items():
+        monkeypatch.setitem(ANSWERS, f"/v1/models/housing{path}", content)
+
+    page = _page(tmp_path, monkeypatch, visitor, model="housing")
+
+    assert "Half of the answers were off by -1,5 to 3,5, nine in ten by -3,5 to 5,5 (in 1,000 $)" in page
 
 
 def test_the_tables_are_files_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

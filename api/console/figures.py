@@ -38,7 +38,7 @@ def of_all(model: str, found: Content) -> Table:
 def others(found: Content, metric: str) -> list[Table]:
     """List everything else there is to list: groups by one metric, labels, what was answered, and the curves."""
     tables = [_by_time(found, metric), _by_value(found, metric), _labels(found), _answered(found)]
-    tables += [_calibration(found), curve(found)]
+    tables += [_calibration(found), curve(found), _errors(found)]
     return [each for each in tables if each.rows]
 
 
@@ -157,6 +157,15 @@ def curve(found: Content) -> Table:
     if len(shown) < len(points):
         title += f" ({len(shown)} of {len(points)} points; the file has all)"
     return Table(name="roc_curve", title=title, empty="", rows=shown, columns=columns)
+
+
+def _errors(found: Content) -> Table:
+    columns = [
+        Column(name="quantile", title="Share of predictions", kind="number"),
+        Column(name="error", title="off by less than (answer less outcome)", kind="number"),
+    ]
+    rows = found.get("errors", ())
+    return Table(name="errors", title="How far answers were off", empty="", rows=rows, columns=columns)
 
 
 def _few(points: Sequence[Row]) -> Sequence[Row]:

@@ -60,6 +60,7 @@ class Quality:
             live=live,
             described=described,
             plots=_plots(live) if live else [],
+            off={each["quantile"]: each["error"] for each in (live or {}).get("errors", ())},
             before=_before(version) if version and "roc_curve" not in (live or {}) else [],
             drift=self._drift(visitor, model) if is_told else None,
             alerts=self._alerts(visitor, model) if is_told else None,
