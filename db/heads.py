@@ -3,30 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import fields, replace
 
 from sqlalchemy import Connection, Engine, bindparam, func, insert, select, update
 
+from db.driver import Prepared
 from db.engine import reading
 from db.records import Record
 from db.sealing import Head, LedgerForked, Seal
 from db.tables import head, note, record
 from db.tree import Frontier
 
-_COLUMNS = [each for each in head.c if each.name != "id"]
-_HEAD = select(*_COLUMNS).where(head.c.id == 1)
-_LOCKED = _HEAD.with_for_update()
-_ADVANCE = (
+_MOVED = ("size", "latest_us", "lag_us", "root", "frontier", "mac")
+_NAMES = tuple(each.name for each in fields(Head))
+_HEAD = select(*(head.c[name] for name in _NAMES)).where(head.c.id == 1)
+_LOCKED = Prepared(_HEAD.with_for_update())
+_ADVANCE = Prepared(
     update(head)
     .where(head.c.id == 1, head.c.size == bindparam("before"), head.c.mac == bindparam("mac_before"))
-    .values(
-        {each: bindparam(f"new_{each.name}") for each in _COLUMNS if each.name not in ("origin", "epoch")}
-    )
+    .values({name: bindparam(f"new_{name}") for name in _MOVED})
 )
 
 
 def lock(connection: Connection) -> Head:
     """Read the head and let nobody else number records until this transaction ends."""
-    return Head(**connection.execute(_LOCKED).mappings().one())
+    return Head(**dict(zip(_NAMES, _LOCKED.run(connection).fetchone(), strict=True)))
 
 
 def look(connection: Connection) -> Head:
@@ -36,23 +37,24 @@ def look(connection: Connection) -> Head:
 
 def advance(
     connection: Connection, before: Head, seal: Seal, after: Frontier, records: Iterable[Record]
-) -> bool:
-    """Move the head behind these records; False when it is no longer the one that was locked."""
+) -> Head | None:
+    """Move the head behind these records and return it; None when it is no longer the one that was locked."""
     latest, lag = before.latest_us, before.lag_us
     for each in records:
         latest = max(latest, each.observed_at_us)
         lag = max(lag, latest - each.observed_at_us)
-    values = {
-        "before": before.size,
-        "mac_before": before.mac,
-        "new_size": after.size,
-        "new_latest_us": latest,
-        "new_lag_us": lag,
-        "new_root": after.root(),
-        "new_frontier": after.to_bytes(),
-        "new_mac": seal.mac(after, before.epoch),
-    }
-    return connection.execute(_ADVANCE, values).rowcount == 1
+    moved = replace(
+        before,
+        size=after.size,
+        latest_us=latest,
+        lag_us=lag,
+        root=after.root(),
+        frontier=after.to_bytes(),
+        mac=seal.mac(after, before.epoch),
+    )
+    new = {f"new_{name}": getattr(moved, name) for name in _MOVED}
+    done = _ADVANCE.run(connection, before=before.size, mac_before=before.mac, **new)
+    return moved if done.rowcount == 1 else None
 
 
 def begin(connection: Connection, seal: Seal) -> None:

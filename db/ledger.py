@@ -76,6 +76,8 @@ class Ledger:
         # What this process has seen durable, and of that the newest it has written a note of.
         self._seen: Frontier | None = None
         self._noted: Frontier | None = None
+        # The head as this process left it, with its seal: read again just like that, it needs no other look.
+        self._left: Head | None = None
         self._fork: str | None = None
 
     @property
@@ -196,7 +198,7 @@ class Ledger:
         try:
             with self._connection() as connection:
                 connection.begin()
-                growth = self._insert(connection, group, change)
+                growth, left = self._insert(connection, group, change)
                 sent = True
                 connection.commit()
         except IntegrityError:
@@ -207,11 +209,11 @@ class Ledger:
             if sent:
                 raise _Unsettled(reason(error)) from error
             raise LedgerUnavailable(reason(error)) from error
-        self._seen = growth.after
+        self._seen, self._left = growth.after, left
         made = receipts.of_growth(self._seal, growth, group.leaves, group.salts)
         return dict(zip((each.id for each in records), made, strict=True))
 
-    def _insert(self, connection: Connection, group: Group, change: Change) -> Growth:
+    def _insert(self, connection: Connection, group: Group, change: Change) -> tuple[Growth, Head]:
         """Insert the bulk before the lock on `head`; number the records and grow the tree under it."""
         self._rows.add_payloads(connection, group.records, group.secrets)
         head = heads.lock(connection)
@@ -226,16 +228,19 @@ class Ledger:
                 "leaves changed between hashing and writing: is this machine's memory sound?"
             )
         tiles.store(connection, growth)
-        if not heads.advance(connection, head, self._seal, growth.after, group.records):
+        left = heads.advance(connection, head, self._seal, growth.after, group.records)
+        if left is None:
             raise LedgerUnavailable("head moved under its lock: another writer does not take it")
         if change.then is not None:
             change.then(connection, growth.before.size)
-        return growth
+        return growth, left
 
     def _open(self, connection: Connection, head: Head) -> Frontier:
         """Believe a head only with the right mac, and only if it has grown from the last that this process saw."""
         if self._fork is not None:
             raise LedgerForked(self._fork)
+        if self._seen is not None and head == self._left:
+            return self._seen
         frontier = self._seal.open(head, self._seen)
         if self._seen is not None and frontier.size > self._seen.size:
             # Others wrote meanwhile: another host, or whoever went back and let the ledger grow again.
@@ -263,7 +268,8 @@ class Ledger:
         given = {each.id: each for each in records}
         with self._connection() as connection:
             connection.begin()
-            frontier = self._open(connection, heads.lock(connection))
+            head = heads.lock(connection)
+            frontier = self._open(connection, head)
             found = connection.execute(content.where(record.c.id.in_(given))).mappings().all()
             for row in found:
                 if not is_same(row, given[row["id"]]):
@@ -271,7 +277,7 @@ class Ledger:
             paths = receipts.paths(tiles.reader(connection), frontier, {r["idx"]: r["leaf"] for r in found})
             connection.commit()
         harden(self._engine)
-        self._seen = frontier
+        self._seen, self._left = frontier, head
         made = receipts.of_paths(
             self._seal, frontier, paths, {r["idx"]: (r["leaf"], salts(r["secret"])) for r in found}
         )

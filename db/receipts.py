@@ -15,6 +15,7 @@ from db.tree import (
     from_tiles,
     inclusion_proof,
     leaf_hash,
+    node_hash,
     verify_inclusion,
 )
 
@@ -34,7 +35,7 @@ def new_paths(growth: Growth) -> dict[int, tuple[bytes, ...]]:
 
     Leaf by leaf, `inclusion_proof` gives the same and takes four times as long.
     """
-    size = growth.after.size
+    size, edges = growth.after.size, _edges(growth.after)
 
     @cache
     def up(level: int, index: int) -> tuple[bytes, ...]:
@@ -43,13 +44,21 @@ def new_paths(growth: Growth) -> dict[int, tuple[bytes, ...]]:
         sibling, above = index ^ 1, up(level + 1, index >> 1)
         if sibling << level >= size:  # at the right edge a node has no sibling and moves up as it is
             return above
-        return (growth.node(level, sibling) if (sibling + 1) << level <= size else edge(level), *above)
-
-    def edge(level: int) -> bytes:
-        rest = size & ((1 << level) - 1)  # the leaves behind the last whole subtree of this level
-        return Frontier(size=rest, roots=growth.after.roots[-rest.bit_count() :]).root()
+        return (growth.node(level, sibling) if (sibling + 1) << level <= size else edges[level], *above)
 
     return {place: up(0, place) for place in range(growth.before.size, size)}
+
+
+def _edges(frontier: Frontier) -> list[bytes]:
+    """Join, for each level, the leaves behind its last whole subtree; empty where there are none."""
+    edges = []
+    joined = b""
+    for level in range(frontier.size.bit_length()):
+        edges.append(joined)
+        if frontier.size >> level & 1:
+            peak = frontier.peak(level)
+            joined = node_hash(peak, joined) if joined else peak
+    return edges
 
 
 def of_paths(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from db import epochs
 from db.notes import Checkpoint, Signer, VerifierKey, sign
@@ -28,7 +29,7 @@ class Head:
     epoch: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)  # no slots: it keeps the name of its key, which every receipt says
 class Seal:
     """The keys of one ledger, in one epoch of it; they are never in its database. `signer` has the name `origin`."""
 
@@ -96,7 +97,7 @@ class Seal:
         signer = replace(self.signer, name=self.name)
         return sign(Checkpoint(origin=signer.name, size=size, root=root).text(), signer)
 
-    @property
+    @cached_property
     def key_id(self) -> str:
         """Name the key that signs, as receipts do."""
         return f"{self.name}+{self.key.id.hex()}"  # the Base64 behind it may have a plus

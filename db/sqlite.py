@@ -13,6 +13,7 @@ from urllib.parse import quote
 from sqlalchemy import URL, Connection, Engine, QueuePool, Table, create_engine, event
 from sqlalchemy.exc import OperationalError
 
+from db import driver
 from db.engine import Inserter, StorageRefused
 
 # (pragma, what is asked for, what must be read back)
@@ -151,9 +152,9 @@ def inserter(table: Table, columns: Sequence[str]) -> Inserter:
     def insert(connection: Connection, rows: Sequence[tuple[Any, ...]]) -> None:
         whole = len(rows) - len(rows) % _AT_ONCE
         for start in range(0, whole, _AT_ONCE):
-            connection.exec_driver_sql(many, tuple(chain.from_iterable(rows[start : start + _AT_ONCE])))
-        if rest := list(rows[whole:]):
-            connection.exec_driver_sql(one, rest)
+            driver.run(connection, many, tuple(chain.from_iterable(rows[start : start + _AT_ONCE])))
+        if rest := rows[whole:]:
+            driver.run_many(connection, one, rest)
 
     return insert
 
@@ -212,4 +213,4 @@ def _set(connection: sqlite3.Connection, settings: Iterable[tuple[str, str, obje
 
 def _begin_immediate(connection: Connection) -> None:
     """Take the write lock first: a transaction that reads and then writes can fail at once, without waiting."""
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
+    driver.run(connection, "BEGIN IMMEDIATE")

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import sha256
 
 HASH_BYTES = 32
@@ -59,9 +60,7 @@ class Frontier:
         if not 0 <= self.size <= MAX_SIZE:
             raise FrontierRefused(f"a tree has 0 to 2**63 - 1 leaves, not {self.size}")
         if len(self.roots) != self.size.bit_count() or any(len(root) != HASH_BYTES for root in self.roots):
-            raise FrontierRefused(
-                f"{self.size} leaves have {self.size.bit_count()} perfect subtrees of 32 bytes each"
-            )
+            raise FrontierRefused(f"{self.size} leaves have {self.size.bit_count()} roots of 32 bytes")
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Frontier:
@@ -276,10 +275,11 @@ def _subtree(start: int, end: int, node: Node) -> bytes:
         level = (end - start).bit_length() - 1
         peaks.append(node(level, start >> level))
         start += 1 << level
-    return _join(peaks)
+    return _join(tuple(peaks))
 
 
-def _join(peaks: Sequence[bytes]) -> bytes:
+@lru_cache(64)  # an append asks for the root of one frontier five times
+def _join(peaks: tuple[bytes, ...]) -> bytes:
     # Largest first, joined from the right: RFC 9162 section 2.1.1 splits off the largest power of two.
     *larger, joined = peaks
     for peak in reversed(larger):

@@ -144,13 +144,12 @@ MUTANTS = (
     ),
     _mutant(
         "X5", "the head moves whoever moved it meanwhile", "db/heads.py",
-        ("    return connection.execute(_ADVANCE, values).rowcount == 1", "    connection.execute(_ADVANCE, values)\n"
-         "    return True"),
+        ("    return moved if done.rowcount == 1 else None", "    return moved"),
         by="storage",
     ),
     _mutant(
         "X6", "the head is read without its lock", "db/heads.py",
-        ("_LOCKED = _HEAD.with_for_update()", "_LOCKED = _HEAD"),
+        ("_LOCKED = Prepared(_HEAD.with_for_update())", "_LOCKED = Prepared(_HEAD)"),
         by="moments writers",
     ),
     _mutant(
@@ -202,5 +201,10 @@ MUTANTS = (
         "X16", "a commit that is looked for is looked for without end", "db/ledger.py",
         ("if time.monotonic() >= deadline:", "if time.monotonic() >= deadline + 60:"),
         by="lines durability",
+    ),
+    _mutant(
+        "X17", "a head is believed because another one was", "db/ledger.py",
+        ("if self._seen is not None and head == self._left:", "if self._seen is not None and self._left:"),
+        by="ledger forks",
     ),
 )  # fmt: skip

@@ -15,6 +15,7 @@ from tests.tampering import LET_GO, MADE_FROM, NOTED, SIZE, Copies, Rigged, anot
 VICTIM = 8  # a prediction with a note before and after it
 NOT_FOUND = {
     "alembic_version.version_num": "another schema is not read at all: `verify` refuses with exit code 2",
+    "client.last_used_at_us": "what operators are shown, to the minute; no record says it and no answer depends on it",
     "client_secret.id": "the number of a row, which nothing but the order of two secrets depends on",
 }
 NO_LEDGER = {"security_event"}  # operational; no record vouches for it

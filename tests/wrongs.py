@@ -12,6 +12,7 @@ from uuid import UUID
 import psycopg
 
 from db import heads, postgresql, receipts, sqlite
+from db.driver import Prepared
 from db.ledger import Ledger, LedgerUnavailable
 from db.records import Receipt, Record
 from db.rows import Rows
@@ -107,7 +108,7 @@ def _pragma(name: str, wanted: str, expected: int) -> Callable[[], None]:
 
 def _does_not_lock() -> None:
     """Read the head without taking its lock."""
-    heads._LOCKED = heads._HEAD
+    heads._LOCKED = Prepared(heads._HEAD)
 
 
 def _has_other_keys() -> None:
