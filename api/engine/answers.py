@@ -10,7 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from hashlib import sha256
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
     from models.reasons import Reasons
 
 ROWS_PER_CALL = 4096
+# What a body that passed the door can still be: not JSON as the contract has it, or with values of no feature.
+_WRONG = (BadFeatures, ValueError, TypeError, KeyError, AttributeError)
 log = structlog.get_logger()
 
 
@@ -51,11 +55,14 @@ class Ready:
 
 
 @dataclass(slots=True, frozen=True, kw_only=True)
-class _Checked:
+class _Asked:
     request: Request
-    rows: Rows
+    instances: list[dict[str, Any]]
     references: list[str | None]
-    explained: list[dict[str, Any]] | None  # the instances, where reasons were asked for
+    is_explained: bool
+
+    def __len__(self) -> int:
+        return len(self.instances)
 
 
 @dataclass(slots=True, frozen=True)
@@ -99,50 +106,78 @@ class Answering:
     def answers(self, requests: Sequence[Request]) -> Iterator[list[Ready]]:
         """Answer every request, in order, as many at a time as one call to the model takes."""
         refused: list[Ready] = []
-        checked: list[_Checked] = []
+        asked: list[_Asked] = []
         rows = 0
         for request in requests:
-            found = self._check(request)
+            found = self._read(request)
             if isinstance(found, Ready):
                 refused.append(found)
                 continue
-            if checked and rows + len(found.rows) > ROWS_PER_CALL:
-                yield self._predict(checked)
-                checked, rows = [], 0
-            checked.append(found)
-            rows += len(found.rows)
-        yield refused + self._predict(checked)
+            if asked and rows + len(found) > ROWS_PER_CALL:
+                yield self._answer(asked)
+                asked, rows = [], 0
+            asked.append(found)
+            rows += len(found)
+        yield refused + (self._answer(asked) if asked else [])
 
-    def _check(self, request: Request) -> _Checked | Ready:
+    def _read(self, request: Request) -> _Asked | Ready:
         try:
-            asked = orjson.loads(request.body)
-            instances = asked["instances"]
+            body = orjson.loads(request.body)
+            instances = body["instances"]
             references = [instance.get("reference") for instance in instances]
-            explained = instances if asked.get("explain") else None
-            rows = (self._model if explained is None else self._explaining()).check(instances)
-            return _Checked(request=request, rows=rows, references=references, explained=explained)
-        except BadFeatures as refused:
-            culprits = [{"pointer": each.pointer, "detail": each.detail} for each in refused.culprits]
-            return self._problem(request, wording.invalid(request.version, culprits, refused.total))
-        except (ValueError, TypeError, KeyError, AttributeError):
+            explained = bool(body.get("explain"))
+        except _WRONG:
             return self._problem(request, wording.MALFORMED)
+        return _Asked(request=request, instances=instances, references=references, is_explained=explained)
 
-    def _predict(self, checked: Sequence[_Checked]) -> list[Ready]:
-        if not checked:
-            return []
+    def _answer(self, asked: Sequence[_Asked]) -> list[Ready]:
+        """Check what all ask in one pass, half the work of many; where that fails, find out who is to be refused."""
         try:
-            by, predictions = self._ask(checked)
+            rows = self._check(asked)
+        except _WRONG as wrong:
+            if len(asked) == 1:
+                return [self._refused(asked[0].request, wrong)]
+        else:
+            return self._predict(asked, rows)
+        refused: list[Ready] = []
+        good: list[tuple[_Asked, Rows]] = []
+        for each in asked:
+            try:
+                good.append((each, self._check([each])))
+            except _WRONG as wrong:
+                refused.append(self._refused(each.request, wrong))
+        if not good:
+            return refused
+        fine, parts = zip(*good, strict=True)
+        return refused + self._predict(fine, Rows.join(parts))
+
+    def _check(self, asked: Sequence[_Asked]) -> Rows:
+        model = self._explaining() if any(each.is_explained for each in asked) else self._model
+        return model.check(list(chain.from_iterable(each.instances for each in asked)))
+
+    def _refused(self, request: Request, wrong: Exception) -> Ready:
+        if not isinstance(wrong, BadFeatures):
+            return self._problem(request, wording.MALFORMED)
+        culprits = [{"pointer": each.pointer, "detail": each.detail} for each in wrong.culprits]
+        return self._problem(request, wording.invalid(request.version, culprits, wrong.total))
+
+    def _predict(self, asked: Sequence[_Asked], rows: Rows) -> list[Ready]:
+        try:
+            by, predictions = self._ask(asked, rows)
         except PredictionFailed as failed:
             # Halving finds one culprit among n in 2·log2(n) calls; one call each would take n.
-            if half := len(checked) // 2:
-                return self._predict(checked[:half]) + self._predict(checked[half:])
-            return [self._failed(checked[0].request, failed)]
+            if half := len(asked) // 2:
+                middle = sum(map(len, asked[:half]))
+                first, second = rows.part(0, middle), rows.part(middle, len(rows))
+                return self._predict(asked[:half], first) + self._predict(asked[half:], second)
+            return [self._failed(asked[0].request, failed)]
         at_us = self._clock()
         ready = []
         start = 0
-        for each in checked:
-            end = start + len(each.rows)
-            ready.append(self._predicted(each, by, predictions[start:end], at_us))
+        for each in asked:
+            end = start + len(each)
+            own = partial(rows.part, start, end)
+            ready.append(self._predicted(each, by, own, predictions[start:end], at_us))
             start = end
         return ready
 
@@ -153,48 +188,52 @@ class Answering:
             self._reasons = Reasons(self._model)
         return self._reasons
 
-    def _answers(self, checked: _Checked, predictions: Sequence[Prediction]) -> list[dict[str, Any]]:
+    def _told(
+        self, asked: _Asked, own: Callable[[], Rows], predictions: Sequence[Prediction]
+    ) -> list[dict[str, Any]]:
         answers = [answer(each, self._target) for each in predictions]
-        if checked.explained is None:
+        if not asked.is_explained:
             return answers
-        told = self._explaining().tell(checked.explained, checked.rows, predictions)
+        told = self._explaining().tell(asked.instances, own(), predictions)
         return [each | why for each, why in zip(answers, told, strict=True)]
 
-    def _ask(self, checked: Sequence[_Checked]) -> tuple[_By, list[Prediction]]:
+    def _ask(self, asked: Sequence[_Asked], rows: Rows) -> tuple[_By, list[Prediction]]:
         """Answer by the twin, where there is one that is trusted; what it cannot answer, the pickle may.
 
         Where reasons are asked for it is the pickle: they add up to what was answered, to the last digits.
         """
-        rows = Rows.join([each.rows for each in checked])
-        is_plain = all(each.explained is None for each in checked)
+        is_plain = not any(each.is_explained for each in asked)
         if is_plain and self._twin is not None and self._twins is not None and self._twins.trusts(self._name):
             with suppress(PredictionFailed):
                 return self._twin, self._twin.model.predict(rows)
         return self._pickle, self._model.predict(rows)
 
-    def _predicted(self, checked: _Checked, by: _By, predictions: Sequence[Prediction], at_us: int) -> Ready:
-        request = checked.request
+    def _predicted(
+        self, asked: _Asked, by: _By, own: Callable[[], Rows], predictions: Sequence[Prediction], at_us: int
+    ) -> Ready:
+        """Write the answer of one request; `own` cuts its rows out of those of all."""
+        request = asked.request
         try:
-            body = self._body(checked, predictions)
+            body = self._body(asked, own, predictions)
         except PredictionFailed as failed:
             return self._failed(request, failed)
         labels, scores = [each.label for each in predictions], map(_score, predictions)
-        rows = map(PredictionRow, range(len(predictions)), checked.references, labels, scores)
+        rows = map(PredictionRow, range(len(predictions)), asked.references, labels, scores)
         warnings = sum(len(each.unlike) for each in predictions)
-        if by is self._twin and self._twins is not None:
-            self._twins.offer(self._model, request.record, checked.rows, predictions)
+        if by is self._twin and self._twins is not None and self._twins.draws():
+            self._twins.offer(self._model, request.record, own(), predictions)
         meta = {"predicted_at_us": at_us, "warnings": warnings}
         leaving = Answer(request=request, status=201, body=body)
         return self._ready(leaving, by, meta, tuple(rows))
 
-    def _body(self, checked: _Checked, predictions: Sequence[Prediction]) -> bytes:
+    def _body(self, asked: _Asked, own: Callable[[], Rows], predictions: Sequence[Prediction]) -> bytes:
         """Word the answer; raises PredictionFailed where its reasons do not add up."""
-        request, references = checked.request, checked.references
+        request, references = asked.request, asked.references
         name = (str(request.record), request.model, request.version)
         warnings = [_unlike(each) if each.unlike else () for each in predictions]
-        if checked.explained is None and len(predictions) >= wording.MANY:
+        if not asked.is_explained and len(predictions) >= wording.MANY:
             return wording.many(name, references, columns(predictions, self._target), warnings)
-        told = zip(references, self._answers(checked, predictions), warnings, strict=True)
+        told = zip(references, self._told(asked, own, predictions), warnings, strict=True)
         shown = [wording.prediction(f"{name[0]}.{position}", *each) for position, each in enumerate(told)]
         return wording.predictions(*name, shown)
 

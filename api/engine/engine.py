@@ -205,9 +205,7 @@ class Engine:
         self, frame: wire.Frame, writer: asyncio.StreamWriter, key: RequestKey | None
     ) -> Request | None:
         """Read a request off its frame; where its head is none of ours, that is answered here."""
-        frame = frame._replace(
-            head={"model": "", **frame.head}
-        )  # replays and reports are of what is recorded
+        frame.head.setdefault("model", "")  # replays and reports are of what is recorded
         deadline = asyncio.get_running_loop().time() + self._settings.answer_deadline_s
         try:
             request = desk.request_of(frame, writer, self._clock(), deadline, key)

@@ -55,10 +55,12 @@ class Twins:
         registered = self._roster.table.versions.get(name)
         return name not in self._caught and (registered is None or registered.twin_off_at_us is None)
 
+    def draws(self) -> bool:
+        """Say whether a request is one of those that are checked; from any thread."""
+        return random.random() < self._share  # noqa: S311  # which ones are checked is no secret worth a system call
+
     def offer(self, model: Model, record: UUID, rows: Rows, predictions: Sequence[Prediction]) -> None:
-        """Keep what a twin answered for a check, if it is one of those that are checked; from any thread."""
-        if random.random() >= self._share:  # noqa: S311  # which ones are checked is no secret worth a system call
-            return
+        """Keep what a twin answered for a check; from any thread."""
         with self._lock:
             if self._rows + len(rows) <= MOST_ROWS:
                 self._samples.append(Sample(model, record, rows, predictions))
