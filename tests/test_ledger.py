@@ -95,9 +95,8 @@ def test_one_bit_of_a_leaf_is_found(mended: Rigged, position: int) -> None:
 def test_one_bit_of_a_payload_is_found(mended: Rigged, column: str) -> None:
     """T1: at every position that was tried, the commitment is what no longer holds."""
     its = f"record_id = (SELECT id FROM record WHERE idx = {VICTIM})"
+    put, found = f"UPDATE payload SET {column} = ? WHERE {its}", set()
     content = mended.value(f"SELECT {column} FROM payload WHERE {its}")
-    put = f"UPDATE payload SET {column} = ? WHERE {its}"
-    found = set()
     try:
         for position in range(0, len(content), max(1, len(content) // 8)):
             mended.run((put, [flipped(content, position)]))
