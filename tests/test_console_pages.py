@@ -262,6 +262,7 @@ def test_every_page_is_for_everybody(browser: Browser, service: Service) -> None
         "model": "console/models/income",
         "two-versions": "console/models/housing",
         "promote": "console/models/housing/champion?version=2",
+        "verifications": "console/ledger/verifications",
         "client": f"console/clients/{_client(service)}",
         **{each: f"console/models/housing/{each}" for each in ("drift", "performance", "alerts")},
         "measured": "console/models/two-features/performance?bucket=day&by=X1",

@@ -15,6 +15,7 @@ import pytest
 
 from tests import auditor
 from tests.engines import wait_for
+from tests.pages import Person
 from tests.service import Caller, Service, running
 from tests.verifications import PATH, PATIENCE_S, ended, process_of, started_and_stopped
 
@@ -78,6 +79,12 @@ def test_a_killed_process_is_an_interrupted_verification(own: Service, auditing:
 
     assert (found["state"], found["exit_code"]) == ("interrupted", 130)
     assert found["detail"] == "its process ended with exit code -9"
+    with Person(own) as person:
+        person.sign_in("admin")
+        page = person.look(f"/console/ledger/verifications/{first['verification']}").text
+        assert "Interrupted before it was done" in page
+        assert "its process ended with exit code -9" in page
+        assert "The last one ended without a verdict" in person.look("/console/ledger").text
 
 
 def test_a_power_cut_is_an_interrupted_verification(own: Service, auditing: Caller) -> None:
@@ -130,6 +137,10 @@ def test_who_may_not_audit_starts_nothing(service: Service, demo: Caller) -> Non
     ]
 
     assert [each.status_code for each in answers] == [403] * 5
+    with Person(service) as person:
+        person.sign_in("demo")
+        assert person.send("/console/ledger/verifications", {}, seen="/").status_code == 403
+        assert person.http.post("/console/ledger/verifications").status_code == 400
     assert process_of(service) is None
 
 
@@ -141,8 +152,8 @@ def test_what_a_command_found_is_remembered(own: Service, auditing: Caller) -> N
     assert (noted["by"], noted["via"], noted["exit_code"]) == ("command-line", "command", 0)
 
     with closing(sqlite3.connect(own.var / "onrecord.db", isolation_level=None)) as file:
-        (place,) = file.execute("SELECT max(idx) FROM prediction").fetchone()
-        file.execute("UPDATE prediction SET score = 99 WHERE idx = ?", [place])
+        (idx,) = file.execute("SELECT max(idx) FROM prediction").fetchone()
+        file.execute("UPDATE prediction SET score = 99 WHERE idx = ?", [idx])
     assert own.command("verify", check=False).returncode == 1
     noted = auditing.http.get(PATH).json()["verifications"][0]
     started = auditing.http.post(PATH).json()["verification"]
@@ -150,8 +161,15 @@ def test_what_a_command_found_is_remembered(own: Service, auditing: Caller) -> N
 
     for each in (noted, found):
         assert (each["exit_code"], each["found"]) == (1, 1)
-        assert (each["findings"][0]["at"], each["findings"][0]["cause"]) == (place, "prediction")
+        assert (each["findings"][0]["at"], each["findings"][0]["cause"]) == (idx, "prediction")
         assert "99.0" in each["findings"][0]["detail"]
+    with Person(own) as person:
+        person.sign_in("admin")
+        place = person.look(f"/console/ledger/verifications/{started}")
+        assert f"Changed: 1 finding in {found['checked']} records, the first at record {idx}" in place.text
+        file = person.look(f"/console/ledger/verifications/{started}?format=csv").text
+        assert "Changed: 1 finding" in person.look("/console/ledger").text
+    assert [line.split(",")[:2] for line in file.splitlines()] == [["at", "cause"], [str(idx), "prediction"]]
 
 
 def test_what_a_verification_quotes_can_be_erased(own: Service, auditing: Caller) -> None:

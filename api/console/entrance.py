@@ -17,6 +17,7 @@ from api.console.ledger import ledger_pages
 from api.console.measured import measured
 from api.console.opening import opening
 from api.console.tables import with_args
+from api.console.verifying import verifying
 from api.console.versioned import versioned
 from api.pages import session
 
@@ -31,6 +32,7 @@ def install(pages: Flask, models: Collection[str]) -> None:
         erasing,
         holding,
         ledger_pages,
+        verifying,
         versioned,
         drifted,
         measured,

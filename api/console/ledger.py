@@ -10,6 +10,7 @@ from typing import Any
 from flask import Blueprint, render_template, request
 
 from api import times
+from api.console.verifying import ago, headline, is_good, latest
 from api.pages import session
 from api.pages.calling import ApiRefused, Question, ask, read
 from db.notes import Checkpoint, NoteRefused
@@ -49,6 +50,11 @@ def ledger() -> str:
         root=None if head is None else head.root.hex(),
         signatures=[] if note is None else _signatures(note),
         state=_state(),
+        outside=_outside(),
+        verified=latest(),
+        headline=headline,
+        is_good=is_good,
+        ago=ago,
         kept=request.args.get("kept", ""),
         growth=_growth(request.args["kept"], head) if head and request.args.get("kept", "").strip() else None,
     )
@@ -72,6 +78,16 @@ def _state() -> dict[str, Any]:
         return dict(read("/health/ready"))
     except ApiRefused as refused:
         return dict(refused.content)
+
+
+def _outside() -> Any:
+    """Ask what agrees from outside; None where the engine cannot say."""
+    try:
+        return read("/v1/ledger/anchors")
+    except ApiRefused as refused:
+        if refused.status == 503:
+            return None
+        raise
 
 
 def _signatures(note: str) -> list[Signature]:
