@@ -105,7 +105,7 @@ def create_door(settings: Settings) -> ASGIApp:
     handlers = _handlers(settings, agreed, reader, line, tokens)
     api = direct.connect(agreed, handlers, callers.authorize, settings.max_body_bytes, lifespan)
     api = Throttle(api, line, settings.failures_per_address)
-    door = split(api, create_pages(settings, agreed, inside), agreed)
+    door = split(api, create_pages(settings, agreed, inside, callers.believe), agreed)
     front = Front(Guard(door, settings.hosts, settings.max_body_bytes), agreed, events, _now_us)
     inside.open(front)
     return front
@@ -230,12 +230,13 @@ def _security_events(reader: Any, cursor_key: bytes) -> SecurityEvents:
 def _tokens(
     settings: Settings, agreed: contract.Contract, callers: Callers, reader: Any, line: Line
 ) -> Tokens | Elsewhere:
+    changing = Changing(line=line, root_path=settings.root_path)
     if isinstance(callers.authority, Foreign):
-        return Elsewhere(issuer=callers.authority.profile.issuer)
+        return Elsewhere(issuer=callers.authority.profile.issuer, callers=callers, changing=changing)
     return Tokens(
         authority=callers.authority,
         callers=callers,
-        changing=Changing(line=line, root_path=settings.root_path),
+        changing=changing,
         ways=Ways(
             by_secret=lambda client_id, secret: db.clients.authenticate(reader, client_id, secret, _now_us()),
             by_assertion=Assertions(

@@ -70,7 +70,7 @@ PROBLEMS: Mapping[str, Kind] = {
     "prediction-timeout": Kind(503, "The model did not answer in time", "The request waited too long and was not recorded, unless `record` says otherwise. Ask again after Retry-After seconds."),
     "replay-failed": Kind(503, "The replay broke off", "The process that answered the request again ended before it had. Nothing was recorded. Ask again after Retry-After seconds."),
     "replay-timeout": Kind(503, "The replay took too long", "The model did not answer within ONRECORD_REPLAY_DEADLINE_S, and its process was ended. Nothing was recorded."),
-    "unavailable": Kind(503, "The service does not answer", "Answered by the proxy in front: no door answers. Ask again after Retry-After seconds."),
+    "unavailable": Kind(503, "The service does not answer", "The proxy in front says so where no door answers, and a page where its form is closed. Ask again after Retry-After seconds."),
     "store-unavailable": Kind(503, "The database does not answer", "Reading pauses. Ask again after Retry-After seconds."),
 }  # fmt: skip
 

@@ -20,6 +20,7 @@ from api.changing import Changing
 from api.credentials import NO_STORE, OAuthRefused, Ways, authenticated, read_form
 from api.jwks import VERIFIED
 from api.jwts import TokenRefused, new_jti
+from api.keyring import LEEWAY_S
 from api.problems import RequestRefused
 from api.settings import Settings
 from db.clients import Client
@@ -63,25 +64,21 @@ class Tokens:
 
     async def revoke(self, call: Call) -> Answer:
         """Void a token of the client's own; about any other text nothing is said and done (RFC 7009, 2.2)."""
+        if (own := by_itself(call, self.callers)) is not None:
+            return await voided(own, self.changing, self.callers)
         try:
             client, claims = await anyio.to_thread.run_sync(self._asked_about, call)
         except OAuthRefused as refused:
             return refused.answer()
         if claims is not None and claims.client_id == client.client_id:
             is_every = read_form(call.raw).get("every") == "true"
-            done = await (self._revoke_every(claims) if is_every else self._revoke(claims))
+            if not is_every:
+                return await voided(claims, self.changing, self.callers)
+            done = await self.changing.ask("client.revoke", {"client_id": claims.client_id}, claims)
             if done.status >= 400:
                 return done
             self.callers.revoke(claims.jti)  # other doors learn of it within seconds
         return Answer(content=b"", headers=NO_STORE)
-
-    async def _revoke(self, claims: Claims) -> Answer:
-        expires_at_us = (claims.expires_at_s + self.authority.leeway_s) * 1_000_000
-        about = {"jti": claims.jti, "client_id": claims.client_id, "expires_at_us": expires_at_us}
-        return await self.changing.ask("token.revoke", about, claims)
-
-    async def _revoke_every(self, claims: Claims) -> Answer:
-        return await self.changing.ask("client.revoke", {"client_id": claims.client_id}, claims)
 
     def introspect(self, call: Call) -> Answer:
         """Tell a client with the scope `introspect` what a token is good for; of any that is not, only that."""
@@ -150,12 +147,19 @@ class Elsewhere:
     """Stands in for `Tokens` where another issuer's tokens are believed: this service then gives out none."""
 
     issuer: str
+    callers: Callers
+    changing: Changing
 
     def issue(self, _call: Call) -> Answer:
         """Say where to go."""
         return OAuthRefused("invalid_request", f"tokens are issued by {self.issuer}").answer()
 
-    revoke = introspect = issue
+    introspect = issue
+
+    async def revoke(self, call: Call) -> Answer:
+        """Believe a token no more that asks for it itself; what else there is to take back, the issuer has given."""
+        own = by_itself(call, self.callers)
+        return self.issue(call) if own is None else await voided(own, self.changing, self.callers)
 
     def keys(self, _call: Call) -> Answer:
         """Publish no keys: none of ours signs tokens."""
@@ -164,6 +168,33 @@ class Elsewhere:
     def metadata(self, _call: Call) -> Answer:
         """Publish no metadata: the issuer does."""
         raise RequestRefused("not-found", f"tokens are issued by {self.issuer}, which describes itself")
+
+
+def by_itself(call: Call, callers: Callers) -> Claims | None:
+    """Return what a token is good for that is to be voided and proves its holder, None where the two are not one.
+
+    Whoever holds a token can do all that it can, so voiding it takes nothing from anybody. For the client's other
+    tokens its secret is asked.
+    """
+    scheme, _, token = call.headers.get("authorization", "").partition(" ")
+    try:
+        form = read_form(call.raw)
+        if scheme.lower() != "bearer" or form != {"token": token}:
+            return None
+        return callers.believe(token)
+    except (OAuthRefused, TokenRefused):
+        return None
+
+
+async def voided(claims: Claims, changing: Changing, callers: Callers) -> Answer:
+    """Put on record that a token is void; other doors learn of it within seconds."""
+    expires_at_us = (claims.expires_at_s + LEEWAY_S) * 1_000_000
+    about = {"jti": claims.jti, "client_id": claims.client_id, "expires_at_us": expires_at_us}
+    done = await changing.ask("token.revoke", about, claims)
+    if done.status >= 400:
+        return done
+    callers.revoke(claims.jti)
+    return Answer(content=b"", headers=NO_STORE)
 
 
 def _granted(client: Client, form: Mapping[str, str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import threading
 import time
@@ -17,9 +18,11 @@ import pytest
 from api.authority import FETCH_S, UNKNOWN_S, Foreign
 from api.jwks import NoKey, SigningKey, VerifyingKey, new_pem, read_set
 from api.jwts import Profile, TokenRefused
+from api.pages.granting import Issuer
 from api.problems import RequestRefused
 from tests import auditor
-from tests.service import Service
+from tests.pages import Person
+from tests.service import Service, running
 
 ISSUER = "https://sso.example/realms/bank"
 AUDIENCE = "onrecord"
@@ -163,51 +166,109 @@ def test_secret_keys_and_weak_ones_in_a_set_are_passed_over() -> None:
         )
 
 
-@pytest.fixture
-def issuer() -> Iterator[str]:
-    """Publish the keys over HTTP, as an issuer does."""
+class _Issues(BaseHTTPRequestHandler):
+    """An issuer as a server: its metadata, its keys, and tokens for a client that proves who it is."""
 
-    class Publishes(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:  # the name that http.server looks for
-            body = json.dumps(_set(*KEYS.values())).encode()
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
+    @property
+    def name(self) -> str:
+        return f"http://{self.headers['Host']}/realms/bank"
 
-        def log_message(self, *_: object) -> None:
+    def do_GET(self) -> None:  # the name that http.server looks for
+        metadata = {"issuer": self.name, "token_endpoint": f"{self.name}/token"}
+        self._answer(200, metadata if self.path.endswith("openid-configuration") else _set(*KEYS.values()))
+
+    def do_POST(self) -> None:  # as above
+        form = self.rfile.read(int(self.headers["Content-Length"]))
+        known = f"Basic {base64.b64encode(b'loans:s3%2Fcret').decode()}"
+        if (self.headers["Authorization"], form) != (known, b"grant_type=client_credentials"):
+            self._answer(401, {"error": "invalid_client"})
             return
+        scope = "profile predict predictions:read models:read"
+        self._answer(200, {"access_token": _token(at_s=int(time.time()), iss=self.name, scope=scope)})
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Publishes) as server:
+    def _answer(self, status: int, content: object) -> None:
+        body = json.dumps(content).encode()
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        return
+
+
+@pytest.fixture(scope="module")
+def foreign(short_folder: Path) -> Iterator[Service]:
+    """Run a service that believes such an issuer."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Issues) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}/certs"
+        name = f"http://127.0.0.1:{server.server_port}/realms/bank"
+        settings = {
+            "ONRECORD_ISSUER": name,
+            "ONRECORD_ISSUER_KEYS": f"{name}/certs",
+            "ONRECORD_AUDIENCE": AUDIENCE,
+        }
+        with running(short_folder / "foreign", None, **settings) as service:
+            yield service
         server.shutdown()
 
 
-def test_the_service_believes_the_issuer_it_is_told(short_folder: Path, issuer: str) -> None:
+def test_the_service_believes_the_issuer_it_is_told(foreign: Service) -> None:
     """Its clients predict by its tokens, within their scopes; this service then issues no tokens and says who does."""
-    var = short_folder / "foreign"
-    var.mkdir()
-    settings = {"ONRECORD_ISSUER": ISSUER, "ONRECORD_ISSUER_KEYS": issuer, "ONRECORD_AUDIENCE": AUDIENCE}
-    service = Service(var, **settings).set_up()
-    try:
-        service.start()
-        url, bearer = service.url, {"Authorization": f"Bearer {_token(at_s=int(time.time()))}"}
-        body = {"instances": [{"age": 50}]}
+    url, name = foreign.url, foreign.environment["ONRECORD_ISSUER"]
+    bearer = {"Authorization": f"Bearer {_token(at_s=int(time.time()), iss=name)}"}
 
-        answer = httpx.post(f"{url}/v1/models/housing/predictions", json=body, headers=bearer)
-        beyond = httpx.get(f"{url}/v1/predictions", headers=bearer)
-        asked = httpx.post(f"{url}/oauth/token", data={"grant_type": "client_credentials"}, auth=("a", "b"))
-        keys = httpx.get(f"{url}/.well-known/jwks.json")
+    answer = httpx.post(
+        f"{url}/v1/models/housing/predictions", json={"instances": [{"age": 50}]}, headers=bearer
+    )
+    beyond = httpx.get(f"{url}/v1/predictions", headers=bearer)
+    asked = httpx.post(f"{url}/oauth/token", data={"grant_type": "client_credentials"}, auth=("a", "b"))
+    keys = httpx.get(f"{url}/.well-known/jwks.json")
 
-        assert answer.status_code == 201
-        assert beyond.status_code == 403
-        assert (asked.status_code, asked.json()["error"]) == (400, "invalid_request")
-        assert (keys.status_code, keys.json()["type"]) == (404, "/problems/not-found")
-        assert ISSUER in asked.json()["error_description"]
-        assert auditor.audit(service.database_url, {answer.json()["record"]: answer.content}) == []
-    finally:
-        service.kill()
+    assert answer.status_code == 201
+    assert beyond.status_code == 403
+    assert (asked.status_code, asked.json()["error"]) == (400, "invalid_request")
+    assert (keys.status_code, keys.json()["type"]) == (404, "/problems/not-found")
+    assert name in asked.json()["error_description"]
+    assert auditor.audit(foreign.database_url, {answer.json()["record"]: answer.content}) == []
+
+
+def test_a_person_signs_in_by_the_issuer(foreign: Service) -> None:
+    """The page says whose clients may, the issuer judges the secret, and signing out voids the token here, too."""
+    name = foreign.environment["ONRECORD_ISSUER"]
+    with Person(foreign) as person, Person(foreign) as thief:
+        page = person.look("/sign-in")
+        wrong = person.send("/sign-in", {"client_id": "loans", "client_secret": "no"})
+        right = person.send(
+            "/sign-in?next=/models/housing", {"client_id": "loans", "client_secret": "s3/cret"}
+        )
+        form = person.follow(right)
+        predicted = person.send("/models/housing", {"once": "1", "age": "50"}, seen="/models/housing")
+        thief.http.cookies.update(person.http.cookies)
+        everywhere = person.look("/sign-out-everywhere")
+        person.send("/sign-out", {}, seen="/")
+
+        assert f"known to <b>{name}</b>" in page.text
+        assert (wrong.status_code, "the id or the secret is wrong" in wrong.text) == (401, True)
+        assert "Signed in as <b>loans</b>" in form.text
+        assert predicted.status_code == 303
+        assert f"issued by {name}" in everywhere.text
+        assert thief.look("/models/housing").status_code == 303
+    assert auditor.audit(foreign.database_url, {}) == []
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        {"issuer": "https://other.example", "token_endpoint": "https://sso.example/token"},
+        {"issuer": ISSUER, "token_endpoint": "http://sso.example/token"},
+        {"issuer": ISSUER},
+    ],
+)
+def test_a_secret_goes_to_nobody_but_the_issuer(metadata: dict[str, str]) -> None:
+    """Metadata of another issuer, or with a way that is less safe than the issuer's own name, is not followed."""
+    with pytest.raises(ValueError, match="another issuer"):
+        Issuer(ISSUER, AUDIENCE)._checked(metadata)
 
 
 def test_an_issuer_without_its_keys_is_refused_at_the_start(tmp_path: Path) -> None:

@@ -8,7 +8,10 @@ from collections.abc import Iterator
 
 import httpx
 import pytest
+from cryptography.fernet import Fernet
 
+from api.keys import read_cursor_key
+from api.pages.session import derived
 from tests.pages import Person, hidden
 from tests.proxy import wait
 from tests.service import Caller, Service
@@ -100,6 +103,28 @@ def test_who_signs_out_is_out(person: Person) -> None:
 
     assert answer.status_code == 303
     assert "Signed in as" not in person.follow(answer).text
+
+
+def test_a_copy_of_the_cookie_is_worth_nothing_after_signing_out(person: Person) -> None:
+    """Signing out voids the token itself: neither a stolen cookie nor the token in it does anything any more."""
+    person.sign_in()
+    key = base64.urlsafe_b64encode(derived(read_cursor_key(person.service.var), b"pages: session"))
+    token = json.loads(Fernet(key).decrypt(person.http.cookies["onrecord"]))["token"]
+    bearer = {"Authorization": f"Bearer {token}"}
+    with Person(person.service) as thief:
+        thief.http.cookies.update(person.http.cookies)
+        before = (
+            thief.look("/models/income").status_code,
+            thief.http.get("/v1/models", headers=bearer).status_code,
+        )
+        person.send("/sign-out", {}, seen="/")
+        after = thief.look("/models/income"), thief.look("/sign-out-everywhere"), thief.look("/")
+        program = thief.http.get("/v1/models", headers=bearer).status_code
+
+    assert before == (200, 200)
+    assert [each.status_code for each in after] == [303, 303, 200]
+    assert "Signed in as" not in after[2].text
+    assert program == 401
 
 
 @pytest.mark.parametrize("path", ["/sign-in", "/sign-out"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
@@ -9,6 +10,8 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
 from tests.browsing import ARTEFACTS, sign_in
+from tests.pages import Person
+from tests.proxy import wait
 from tests.service import Service
 
 PICTURES = ARTEFACTS / "pages"
@@ -132,6 +135,39 @@ def test_strangers_get_no_more_than_was_opened(browser: Browser, behind_a_prefix
             if page.get_by_text("Too many people ask right now").count():
                 return
     raise AssertionError("no limit was reached")
+
+
+def test_an_open_form_outlives_its_token(behind_a_prefix: Service) -> None:
+    """Where the token of open forms is voided they get another; without a client they say that they are closed."""
+    file = behind_a_prefix.var / "clients" / "public-forms.json"
+    kept = file.read_text()
+    with Person(behind_a_prefix) as stranger, behind_a_prefix.caller("admin") as admin:
+        client = behind_a_prefix.caller("public-forms")  # its token is void when those of the forms are
+
+        def void() -> None:
+            client.sign_in()
+            path = f"/v1/clients/{client.client_id}/revocation"
+            assert admin.http.post(path).status_code == 201
+            wait(lambda: client.http.get("/v1/models").status_code == 401)
+
+        first = stranger.look("/models/iris?petal_width=1").status_code
+        void()
+        wait(lambda: stranger.look("/models/iris?petal_width=1").status_code == 200)
+        file.write_text(json.dumps(json.loads(kept) | {"client_secret": "of yesterday"}))
+        void()
+        closed = stranger.look("/models/iris?petal_width=1")
+        told = stranger.look("/models/iris?petal_width=1", Accept="application/json")
+        file.write_text(kept)
+        wait(lambda: stranger.look("/models/iris?petal_width=1").status_code == 200)
+        client.http.close()
+
+    assert first == 200
+    assert (closed.status_code, "This form is closed" in closed.text) == (503, True)
+    assert (told.status_code, told.json()["type"], told.headers["Retry-After"]) == (
+        503,
+        "/problems/unavailable",
+        "5",
+    )
 
 
 def test_a_day_is_asked_for_as_one(browser: Browser, behind_a_prefix: Service) -> None:

@@ -10,7 +10,8 @@ import pytest
 
 from api import contract, keys
 from api.app import CONTRACT
-from api.pages import quality, versions
+from api.calls import Claims
+from api.jwts import TokenRefused
 from api.pages.access import Access, Visitor
 from api.pages.application import create_pages
 from api.pages.calling import Answered, ApiRefused, Inside, Question
@@ -71,15 +72,17 @@ def _ask(question: Question) -> Answered:
     return Answered(status=200, raw=b"", headers={}, content=ANSWERS[question.path])
 
 
+def _believe(_token: str) -> Claims:
+    raise TokenRefused("nobody is signed in")
+
+
 def _page(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, visitor: Visitor, asked: str = "", model: str = "income"
 ) -> str:
     keys.create(tmp_path, "ES256")
     settings = Settings.from_environment({"ONRECORD_VAR": str(tmp_path)})
     monkeypatch.setattr(Access, "visitor", lambda _self, _model: visitor)
-    for each in (quality, versions):
-        monkeypatch.setattr(each, "ask", _ask)
-    pages = create_pages(settings, contract.read(CONTRACT, 10), Inside())
+    pages = create_pages(settings, contract.read(CONTRACT, 10), Inside(), _believe)
     answer = pages.test_client().get(f"/models/{model}/performance{asked}", headers={"Accept-Language": "de"})
     assert answer.status_code == 200
     return answer.text
@@ -88,13 +91,13 @@ def _page(
 @pytest.fixture
 def page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """Render the page of income for a visitor that may read models."""
-    visitor = Visitor(token="t", scopes=frozenset({"models:read"}))
+    visitor = Visitor(ask=_ask, scopes=frozenset({"models:read"}))
     return _page(tmp_path, monkeypatch, visitor)
 
 
 def test_strangers_are_told_of_training_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What came of all clients' predictions, which is dear to compute, is not for who did not sign in."""
-    stranger = Visitor(token="t", scopes=frozenset({"models:read"}), is_public=True)
+    stranger = Visitor(ask=_ask, scopes=frozenset({"models:read"}), is_public=True)
 
     page = _page(tmp_path, monkeypatch, stranger)
 
@@ -138,7 +141,7 @@ def test_alerts_say_what_they_look_at(page: str) -> None:
 
 def test_a_number_says_how_far_off_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of a regressor, the middle half and nine tenths of the errors are said, in the unit of the answer."""
-    visitor = Visitor(token="t", scopes=frozenset({"models:read"}))
+    visitor = Visitor(ask=_ask, scopes=frozenset({"models:read"}))
     errors = [{"quantile": each, "error": 10 * each - 4} for each in (0.05, 0.25, 0.5, 0.75, 0.95)]
     live = {"kind": "regressor", "n": 40, "outcomes": 40, "metrics": {}, "errors": errors}
     told = {
@@ -157,7 +160,7 @@ def test_a_number_says_how_far_off_it_was(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_the_tables_are_files_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The measures and the points of the curve, all of them, are a file each."""
-    visitor = Visitor(token="t", scopes=frozenset({"models:read"}))
+    visitor = Visitor(ask=_ask, scopes=frozenset({"models:read"}))
 
     file = _page(tmp_path, monkeypatch, visitor, "?format=csv&table=roc_curve")
 

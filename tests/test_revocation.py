@@ -164,3 +164,25 @@ def test_who_may_not_ask_is_told_so(caller: Caller) -> None:
     assert httpx.post(url, data={"token": _token(caller)}).json()["error"] == "invalid_client"
     assert httpx.post(url, data={"token": _token(caller)}, auth=("x", "y")).status_code == 401
     assert _ask(caller, "revoke", token_type_hint="access_token").json()["error"] == "invalid_request"
+
+
+def test_a_token_voids_itself_and_nothing_else(caller: Caller, doors: Service) -> None:
+    """Shown as Bearer and named in the form it is void; it voids no other, not all of its client's, explains none."""
+    with doors.caller("demo") as other:
+        mine, theirs = _token(caller), _token(other)
+
+        def ask(what: str, **form: str) -> int:
+            bearer = {"Authorization": f"Bearer {mine}"}
+            return httpx.post(f"{doors.url}/oauth/{what}", data=form, headers=bearer).status_code
+
+        refused = [
+            ask("revoke", token=theirs),
+            ask("revoke", token=mine, every="true"),
+            ask("introspect", token=mine),
+            _status(caller),
+        ]
+        done = ask("revoke", token=mine)
+        _until_all_doors_refuse(caller)
+
+        assert refused == [401, 401, 401, 200]
+        assert (done, ask("revoke", token=mine), _status(other)) == (200, 401, 200)

@@ -1,7 +1,8 @@
 """With whose token a model's pages ask: of who signed in, or, for models opened to the public, of a client for that.
 
-The public client's secret is read from its file by the door and goes to `/oauth/token` inside the process only.
-Whoever has the address of an answer that was given in public can read it: it belongs to that client.
+The public client's secret is read from its file by the door, whenever it needs a token: a new file counts at once. A
+token that is refused (voided, or of a key that was removed) is replaced once. Whoever has the address of an answer that
+was given in public can read it: it belongs to that client.
 """
 
 from __future__ import annotations
@@ -9,30 +10,39 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
-from urllib.parse import urlencode
 
 import orjson
+import structlog
 from werkzeug.exceptions import ServiceUnavailable, TooManyRequests
 
 from api.limits import Limit
-from api.pages import session
-from api.pages.calling import Question, ask
+from api.pages import granting, session
+from api.pages.calling import Answered, ApiRefused, Question, ask
+from api.pages.granting import Granted, GrantRefused
 from api.readings import SettingRefused
 from api.settings import Settings
 
 PUBLIC_CLIENT = "public-forms"
 PER_MINUTE = 60
-_FORM = {"Content-Type": "application/x-www-form-urlencoded"}
+CLOSED_S = 5  # so long nobody tries again to sign a client in that was refused
+log = structlog.get_logger()
+
+
+class FormClosed(ServiceUnavailable):
+    """The client of public forms gets no token that is believed."""
+
+    def __init__(self) -> None:
+        said = "This form is closed at the moment. Nothing that you entered was sent. Try again later, or sign in."
+        super().__init__(said, retry_after=CLOSED_S)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Visitor:
     """Who looks at a model's pages."""
 
-    token: str
+    ask: Callable[[Question], Answered]
     scopes: frozenset[str]
     is_public: bool = False
 
@@ -52,19 +62,20 @@ class Access:
         self._limits = {name: Limit("predictions", rate) for name, rate in self.public.items()}
         self._clock_s = clock_s
         self._lock = threading.Lock()
-        self._known: tuple[float, Visitor] | None = None
+        self._known: tuple[float, Granted] | None = None
+        self._closed_until_s = float("-inf")
 
     def visitor(self, model: str) -> Visitor:
         """Return who asks about a model; raises SignInNeeded."""
         signed = session.signed()
         if signed is not None:
-            return Visitor(token=signed.token, scopes=signed.scopes)
+            return Visitor(
+                ask=lambda question: ask(replace(question, token=signed.token)), scopes=signed.scopes
+            )
         if model not in self.public:
             raise session.SignInNeeded
-        with self._lock:
-            if self._known is None or self._known[0] <= self._clock_s():
-                self._known = self._signed_in()
-            return self._known[1]
+        scopes = frozenset(self._current().scope.split())
+        return Visitor(ask=self._ask_in_public, scopes=scopes, is_public=True)
 
     def count(self, visitor: Visitor, model: str) -> None:
         """Count a prediction of the public; raises TooManyRequests where it is one too many."""
@@ -76,18 +87,53 @@ class Access:
             said = f"Too many people ask right now. Load this page again in {over.wait_s} seconds."
             raise TooManyRequests(said, retry_after=over.wait_s)
 
-    def _signed_in(self) -> tuple[float, Visitor]:
+    def _ask_in_public(self, question: Question) -> Answered:
+        """Ask with the public client's token, and with a new one where that is refused; once."""
+        got = self._current()
         try:
-            client: dict[str, Any] = orjson.loads(self._file.read_bytes())
-        except (OSError, orjson.JSONDecodeError) as missing:
-            said = "The client of public forms is missing; `python -m api setup` makes it."
-            raise ServiceUnavailable(said) from missing
-        form = {name: client[name] for name in ("client_id", "client_secret")}
-        body = urlencode({"grant_type": "client_credentials", **form}).encode()
-        answer = ask(Question(method="POST", path="/oauth/token", body=body, headers=_FORM)).content
-        until = self._clock_s() + answer["expires_in"] - 2 * session.SPARE_S
-        scopes = frozenset(answer["scope"].split())
-        return until, Visitor(token=answer["access_token"], scopes=scopes, is_public=True)
+            return ask(replace(question, token=got.token))
+        except ApiRefused as refused:
+            if refused.status != 401:
+                raise
+        try:
+            return ask(replace(question, token=self._current(refused=got.token).token))
+        except ApiRefused as refused:
+            if refused.status != 401:
+                raise
+            raise FormClosed from refused
+
+    def _current(self, refused: str | None = None) -> Granted:
+        """Return the token that is known, or get one where there is none, or where it was refused."""
+        with self._lock:
+            now_s = self._clock_s()
+            if self._known is None or self._known[0] <= now_s or self._known[1].token == refused:
+                if now_s < self._closed_until_s:
+                    raise FormClosed
+                self._known = None
+                try:
+                    got = self._signed_in()
+                except FormClosed:
+                    self._closed_until_s = now_s + CLOSED_S
+                    raise
+                self._known = now_s + got.expires_in - 2 * session.SPARE_S, got
+            return self._known[1]
+
+    def _signed_in(self) -> Granted:
+        try:
+            client: dict[str, str] = orjson.loads(self._file.read_bytes())
+            return granting.granted(client["client_id"], client["client_secret"])
+        except (OSError, ValueError, KeyError, TypeError) as missing:
+            raise _closed(f"{self._file} is no client; run: python -m api setup") from missing
+        except (ApiRefused, GrantRefused) as refused:
+            if isinstance(refused, ApiRefused) and refused.status >= 500:
+                raise  # nothing is wrong with the client: the service says when to come again
+            raise _closed(str(refused) or f"{self._file} is of a client that gets no token") from refused
+
+
+def _closed(reason: str) -> FormClosed:
+    """Tell the operator why, and the visitor that."""
+    log.error("public-forms-closed", reason=reason)
+    return FormClosed()
 
 
 def _opened(text: str) -> dict[str, int]:

@@ -14,7 +14,7 @@ from api.composition import ModelContract
 from api.contract import Contract
 from api.pages import insights, reasons, versions
 from api.pages.access import Access, Visitor
-from api.pages.calling import Answered, ApiRefused, Question, ask
+from api.pages.calling import Answered, ApiRefused, Question
 from api.pages.fields import Field, Form, form_of
 from api.pages.insights import Insight
 from api.pages.locales import words
@@ -154,7 +154,7 @@ def _number(field: Field | None, value: Any) -> Any:
 
 
 def _ask(visitor: Visitor, path: str) -> Answered:
-    return ask(Question(method="GET", path=path, token=visitor.token))
+    return visitor.ask(Question(method="GET", path=path))
 
 
 def _bytes(record: Mapping[str, Any], part: str) -> bytes:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from flask import Flask, Response, abort, render_template, request
 from flask_wtf.csrf import CSRFProtect
 
 from api import keys
+from api.calls import Claims
 from api.console import entrance as console
 from api.contract import Contract
-from api.pages import calling, docs, entering, errors, locales, session
+from api.pages import calling, docs, entering, errors, granting, locales, session
 from api.pages.access import Access
 from api.pages.answers import create_answers
 from api.pages.calling import Inside
@@ -28,7 +31,9 @@ MAX_FIELDS = 500
 STATIC_S = 3600
 
 
-def create_pages(settings: Settings, contract: Contract, inside: Inside) -> Flask:
+def create_pages(
+    settings: Settings, contract: Contract, inside: Inside, believe: Callable[[str], Claims]
+) -> Flask:
     """Build everything a person can look at; raises KeyRefused where the cookie's key cannot be made."""
     pages = Flask("api", template_folder="templates", static_folder="static", static_url_path="/static")
     pages.config.update(
@@ -37,7 +42,8 @@ def create_pages(settings: Settings, contract: Contract, inside: Inside) -> Flas
         MAX_FORM_PARTS=MAX_FIELDS,
         SEND_FILE_MAX_AGE_DEFAULT=STATIC_S,
     )
-    session.install(pages, settings, keys.read_cursor_key(settings.var))
+    session.install(pages, settings, keys.read_cursor_key(settings.var), believe)
+    granting.install(pages, settings)
     calling.install(pages, inside)
     CSRFProtect(pages)
     locales.install(pages)

@@ -16,6 +16,7 @@ from api.pages.session import SignInNeeded
 from api.problems import MEDIA_TYPE, PROBLEMS, body
 
 _OF_THE_SESSION = ("csrf_token", "once")
+_TOLD = ("Allow", "Retry-After")
 
 
 class ForeignForm(Forbidden):
@@ -42,16 +43,17 @@ def page(status: int, title: str, text: str, *more: str) -> Response:
 def _http(error: HTTPException) -> Response:
     status = error.code or 500
     if _is_person():
-        titles = {404: "There is nothing at this address", 403: "This was refused"}
+        titles = {404: "There is nothing at this address", 403: "This was refused", 503: "Not right now"}
         text = (
             "Look at the spelling, or begin at the start page." if status == 404 else error.description or ""
         )
         answer = page(status, titles.get(status, error.name), text)
-        answer.headers.extend([pair for pair in error.get_headers() if pair[0] == "Allow"])
+        answer.headers.extend([pair for pair in error.get_headers() if pair[0] in _TOLD])
         return answer
     slugs = {404: "not-found", 405: "method-not-allowed", 403: "forbidden", 413: "too-large"}
+    slugs |= {429: "quota-exceeded", 503: "unavailable"}
     slug = slugs.get(status, "bad-request" if status < 500 else "internal")
-    headers = {name: value for name, value in error.get_headers() if name == "Allow"}
+    headers = {name: value for name, value in error.get_headers() if name in _TOLD}
     detail = "there is no such address" if status in (404, 405) else error.description or error.name
     return Response(
         body(slug, detail, request_id=logs.request_name()),

@@ -18,7 +18,7 @@ from api.composition import ModelContract
 from api.contract import Contract
 from api.pages import entering, versions
 from api.pages.access import Access, Visitor
-from api.pages.calling import Answered, ApiRefused, Question, ask
+from api.pages.calling import Answered, ApiRefused, Question
 from api.pages.fields import Field, Form, form_of
 
 # To predict, and to read what was predicted on the page behind it.
@@ -178,20 +178,19 @@ def _asked_once(asked: Asked, content: Mapping[str, Any], once: str) -> Answered
     question = Question(
         method="POST",
         path=f"/v1/models/{asked.contract.model}/predictions",
-        token=asked.visitor.token,
         body=body,
         headers={"Content-Type": "application/json", "Idempotency-Key": key},
     )
     for _ in range(PATIENCE):
         try:
-            return ask(question)
+            return asked.visitor.ask(question)
         except ApiRefused as refused:
             if refused.slug != "in-flight":
                 raise
         time.sleep(
             BUSY_S
         )  # a double click: the first of the two is being answered, and its answer is this one's
-    return ask(question)
+    return asked.visitor.ask(question)
 
 
 def _by_field(form: Form, refused: ApiRefused) -> dict[str, str]:

@@ -15,7 +15,7 @@ from api.console.tables import Column, Table, shown
 from api.contract import Contract
 from api.pages import versions
 from api.pages.access import Access, Visitor
-from api.pages.calling import ApiRefused, Question, ask
+from api.pages.calling import ApiRefused, Question
 from api.pages.fields import form_of
 from api.pages.locales import words
 from api.pages.measures import described
@@ -132,7 +132,7 @@ def create_quality(contract: Contract, access: Access) -> Blueprint:
 
 
 def _asked(visitor: Visitor, path: str, **query: str) -> Any:
-    return ask(Question(method="GET", path=path, query=query, token=visitor.token)).content
+    return visitor.ask(Question(method="GET", path=path, query=query)).content
 
 
 def _measures(model: str, live: Mapping[str, Any]) -> Table:

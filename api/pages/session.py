@@ -2,7 +2,8 @@
 
 Doors share nothing and hold no pen, so there is no table of sessions: the cookie carries the access token, encrypted
 and authenticated (Fernet) under a key that is derived for it from the doors' cursor key. It ends when the token does:
-what revokes the token ends the session, too. The client's secret is in no cookie and no page.
+what revokes the token ends the session, too, and signing out revokes it: a copy of the cookie is then worth nothing.
+The client's secret is in no cookie and no page.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import base64
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,9 +23,13 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from flask.sessions import SecureCookieSessionInterface
 from itsdangerous import BadSignature
 
+from api.calls import Claims
+from api.jwts import TokenRefused
+from api.problems import RequestRefused
 from api.settings import Settings
 
 COOKIE = "onrecord"
+_BELIEVE = "onrecord-believe"
 # A page is told to sign in again a little before the API would refuse its token in the middle of something.
 SPARE_S = 5
 _LOCAL = re.compile(r"/(?![/\\])[!-\[\]-~]*")
@@ -44,8 +49,12 @@ class Signed:
     token: str
 
 
-def install(pages: flask.Flask, settings: Settings, key: bytes) -> None:
-    """Keep sessions in encrypted cookies, and the keys of cookie and forms apart from every other."""
+def install(pages: flask.Flask, settings: Settings, key: bytes, believe: Callable[[str], Claims]) -> None:
+    """Keep sessions in encrypted cookies, and the keys of cookie and forms apart from every other.
+
+    `believe` says what a token is good for, and raises TokenRefused where that is nothing.
+    """
+    pages.extensions[_BELIEVE] = believe
     pages.session_interface = _Sealed(Fernet(base64.urlsafe_b64encode(derived(key, b"pages: session"))))
     pages.config.update(
         SECRET_KEY=derived(key, b"pages: forms"),  # flask-wtf signs the tokens of forms with it
@@ -86,13 +95,13 @@ class _Sealed(SecureCookieSessionInterface):
         return self._sealer
 
 
-def begin(client_id: str, answer: Mapping[str, Any]) -> None:
-    """Sign a client in with what `/oauth/token` answered; whatever was in the session before is gone."""
+def begin(signed: Signed, expires_in: int) -> None:
+    """Sign a client in; whatever was in the session before is gone."""
     flask.session.clear()
-    flask.session["client"] = client_id
-    flask.session["token"] = answer["access_token"]
-    flask.session["scope"] = answer["scope"]
-    flask.session["until"] = int(time.time()) + answer["expires_in"] - SPARE_S
+    flask.session["client"] = signed.client_id
+    flask.session["token"] = signed.token
+    flask.session["scope"] = " ".join(sorted(signed.scopes))
+    flask.session["until"] = int(time.time()) + expires_in - SPARE_S
 
 
 def end() -> None:
@@ -103,11 +112,27 @@ def end() -> None:
 def signed() -> Signed | None:
     """Say who is signed in, None for a stranger."""
     content = flask.session
-    if "token" not in content or content["until"] <= time.time():
+    if "token" not in content or content["until"] <= time.time() or not _is_alive(content["token"]):
         return None
     return Signed(
         client_id=content["client"], scopes=frozenset(content["scope"].split()), token=content["token"]
     )
+
+
+def believe(token: str) -> Claims:
+    """Say what a token is good for; raises TokenRefused."""
+    claims: Claims = flask.current_app.extensions[_BELIEVE](token)
+    return claims
+
+
+def _is_alive(token: str) -> bool:
+    try:
+        believe(token)
+    except TokenRefused:
+        return False
+    except RequestRefused:  # nobody can tell right now: so the API will say
+        return True
+    return True
 
 
 def token() -> str:
@@ -123,8 +148,13 @@ def needed() -> Signed:
     return found
 
 
+def until_s() -> int:
+    """Say until when the token of this session lives, in seconds since 1970."""
+    return int(flask.session["until"]) + SPARE_S
+
+
 def was_signed() -> bool:
-    """Say whether somebody was signed in whose time is over."""
+    """Say whether somebody was signed in and no longer is."""
     return "token" in flask.session and signed() is None
 
 

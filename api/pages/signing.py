@@ -9,11 +9,13 @@ from flask_wtf import FlaskForm
 from wtforms import PasswordField, StringField
 from wtforms.validators import InputRequired
 
-from api.pages import session
+from api import times
+from api.pages import errors, granting, locales, session
 from api.pages.calling import ApiRefused, Question, ask
+from api.pages.granting import FORM, GrantRefused
+from api.pages.session import Signed
 
 signing = Blueprint("signing", __name__)
-_FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 
 
 class Everywhere(FlaskForm):  # type: ignore[misc]  # flask-wtf ships no types
@@ -48,25 +50,45 @@ def sign_in() -> str | tuple[str, int] | Response:
     if not form.validate():
         return _shown(form), 400
     try:
-        answered = ask(_token_question(form.client_id.data.strip(), form.client_secret.data.strip()))
+        got = granting.granted(form.client_id.data.strip(), form.client_secret.data.strip())
     except ApiRefused as refused:
         form.client_secret.errors = [_said(refused)]
         return _shown(form), refused.status if refused.status in (400, 401, 429) else 503
-    session.begin(form.client_id.data.strip(), answered.content)
+    except GrantRefused as refused:
+        form.client_secret.errors = [str(refused)]
+        return _shown(form), refused.status
+    signed = Signed(client_id=got.client_id, scopes=frozenset(got.scope.split()), token=got.token)
+    session.begin(signed, got.expires_in)
     return _to(session.local(request.args.get("next")))
 
 
 @signing.post("/sign-out")
 def sign_out() -> Response:
-    """Forget the token."""
+    """Forget the token here, and void it everywhere: whoever copied the cookie holds nothing."""
+    who = session.signed()
+    if who is None:
+        session.end()
+        return _to("/")
+    until = times.text(session.until_s() * 1_000_000)
     session.end()
+    given = urlencode({"token": who.token}).encode()
+    try:
+        ask(Question(method="POST", path="/oauth/revoke", token=who.token, body=given, headers=FORM))
+    except ApiRefused as refused:
+        if refused.status != 401:  # then it is void already
+            text = (
+                "This browser has forgotten the sign-in, but the service could not void it: whoever copied the cookie "
+                f"could go on until {locales.when(until)}. Sign in once more and out again in a moment."
+            )
+            return errors.page(503, "Signed out, in this browser only", text)
     return _to("/")
 
 
 @signing.get("/sign-out-everywhere")
 def ask_everywhere() -> str:
     """Say what it does, and ask for the secret."""
-    return render_template("sign-out.html", form=Everywhere(formdata=None), who=session.needed())
+    who, other = session.needed(), granting.issuer()
+    return render_template("sign-out.html", form=Everywhere(formdata=None), who=who, issuer=other)
 
 
 @signing.post("/sign-out-everywhere")
@@ -78,7 +100,7 @@ def sign_out_everywhere() -> str | tuple[str, int] | Response:
     secret = form.client_secret.data.strip()
     given = {"token": who.token, "every": "true", "client_id": who.client_id, "client_secret": secret}
     try:
-        ask(Question(method="POST", path="/oauth/revoke", body=urlencode(given).encode(), headers=_FORM))
+        ask(Question(method="POST", path="/oauth/revoke", body=urlencode(given).encode(), headers=FORM))
     except ApiRefused as refused:
         form.client_secret.errors = [_said(refused)]
         return render_template("sign-out.html", form=form, who=who), refused.status
@@ -88,13 +110,8 @@ def sign_out_everywhere() -> str | tuple[str, int] | Response:
 
 def _shown(form: SignIn) -> str:
     place = session.local(request.args.get("next"))
-    return render_template("sign-in.html", form=form, next=place, is_over=session.was_signed())
-
-
-def _token_question(client_id: str, secret: str) -> Question:
-    # In the form and not in a header: both may be any text.
-    body = {"grant_type": "client_credentials", "client_id": client_id, "client_secret": secret}
-    return Question(method="POST", path="/oauth/token", body=urlencode(body).encode(), headers=_FORM)
+    is_over, issuer = session.was_signed(), granting.issuer()
+    return render_template("sign-in.html", form=form, next=place, is_over=is_over, issuer=issuer)
 
 
 def _said(refused: ApiRefused) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from api.pages.access import Visitor
-from api.pages.calling import ApiRefused, Question, ask
+from api.pages.calling import ApiRefused, Question
 from api.pages.measures import Measure, measures
 
 
@@ -49,4 +49,4 @@ def version(visitor: Visitor, model: str, name: str) -> Version | None:
 
 
 def _read(visitor: Visitor, path: str) -> Any:
-    return ask(Question(method="GET", path=path, token=visitor.token)).content
+    return visitor.ask(Question(method="GET", path=path)).content
