@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import compileall
+import functools
 import os
 from collections import Counter
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import httpx
 import pytest
 
 from tests import auditor
@@ -21,22 +23,30 @@ from tests.service import ROOT, Caller, Service, running
 DATABASES = ("sqlite", "postgresql")
 # Files that take long with few tests; the others take longer the more tests they have.
 LONG = (
-    *("fuzz", "crashes", "supervisor", "replays", "epochs", "apart", "witnessed", "commands", "misbehaving"),
+    *("fuzz", "crashes", "connection", "store_outage", "supervisor", "replays", "epochs", "witnessed"),
+    *("erasing", "idempotency_engine", "client_assertions", "commands", "misbehaving", "bench", "apart"),
+    *("pages_browser", "limits", "foreign_issuer", "replays_trouble", "replays_compared", "verify"),
     *(
-        "connection",
-        "foreign_issuer",
-        "replays_trouble",
-        "replays_compared",
-        "store_outage",
-        "limits",
-        "bench",
+        "conditions",
+        "client_keys",
+        "erasure_many",
+        "keyring",
+        "console_pages",
+        "export",
+        "readme",
+        "revocation",
     ),
-    *("verify", "erasing", "lookups", "readme"),
+    *("lookups",),
 )
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Compile the rooms once, for hundreds of processes that would each do it where writing byte code is forbidden."""
+    """Do once what would be done thousands of times.
+
+    Every client of httpx reads all certificates there are, 25 ms, although tests speak plain HTTP. And hundreds of
+    processes would each compile the rooms where writing byte code is forbidden.
+    """
+    httpx._transports.default.create_ssl_context = functools.cache(httpx.create_ssl_context)
     if not hasattr(config, "workerinput"):
         for room in ("api", "db", "migrations", "models", "tests"):
             compileall.compile_dir(ROOT / room, quiet=1)

@@ -253,7 +253,7 @@ def test_neighbours_do_not_see_each_other(service: Service, identities: Identiti
     _run(
         service,
         tmp_path,
-        EXAMPLES // 4,
+        EXAMPLES // 3,
         '[auth.wfc]\npath = "identities.json"\npeers = ["demo", "neighbour"]\n',
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -162,8 +163,10 @@ def predicted(caller: Caller, **more: Any) -> httpx.Response:
 def test_two_doors_share_the_count_and_clients_do_not(limited: Service) -> None:
     """The engine counts for both doors: of 40 requests of one client about 20 pass; the other client has its own."""
     with limited.caller("demo") as demo, limited.caller("admin") as admin:
+        started = time.monotonic()
         with ThreadPoolExecutor(8) as pool:
             answers = list(pool.map(lambda _: predicted(demo), range(40)))
+        took_s = time.monotonic() - started
         late = [each for each in answers if each.status_code == 429]
         other = predicted(admin)
         recorded = demo.find(model="housing")
@@ -171,7 +174,7 @@ def test_two_doors_share_the_count_and_clients_do_not(limited: Service) -> None:
 
     passed = [each for each in answers if each.status_code == 201]
     assert len(passed) + len(late) == 40
-    assert 20 <= len(passed) <= 30, "20 at once, and three seconds for each one more"
+    assert 20 <= len(passed) <= 21 + took_s / 3, "20 at once, and three seconds for each one more"
     assert len(recorded) == len(passed)
     assert {slug(each) for each in late} == {"quota-exceeded"}
     assert {tuple(each.json()["violated-policies"]) for each in late} == {("requests",)}
