@@ -27,7 +27,8 @@ def roc(is_positive: NDArray[np.int8], scores: Doubles) -> tuple[float, Curve]:
     """Give the area under the curve, of all its points, and those that are kept; the greatest score comes first."""
     from sklearn import metrics
 
-    false, true, thresholds = metrics.roc_curve(is_positive, scores)
+    # With points on a straight line, too: the precision along it is none.
+    false, true, thresholds = metrics.roc_curve(is_positive, scores, drop_intermediate=False)
     area = float(metrics.auc(false, true))
     kept = _kept(false + true)
     false, true, thresholds = false[kept], true[kept], thresholds[kept]

@@ -18,7 +18,7 @@ from marshmallow import ValidationError, fields, validate
 from models.files import FileRefused, read_once
 from models.shapes import Shape, Tuple
 
-# The largest of ours has 20 kB; a manifest beyond this is not one.
+# The largest of ours has 32 kB; a manifest beyond this is not one.
 LARGEST_BYTES = 4_000_000
 
 _RFC_3339 = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ\Z"

@@ -138,6 +138,17 @@ def test_a_plot_shows_the_figures_it_was_given() -> None:
     assert "feature 2 0.02 drifted" in PLOTS["drift"]
 
 
+def test_thresholds_stay_apart_beside_what_moved_far() -> None:
+    """However close two thresholds are drawn, the name of the one ends where that of the other begins, or before."""
+    drawn = spread.drift([spread.Row(name="age", psi=50, verdict="drifted")], watch=0.1, drifted=0.25)
+    watch, drifted = (ET.fromstring(drawn).find(f".//{SVG}text[.='{name}']") for name in ("watch", "drifted"))
+
+    assert watch is not None
+    assert drifted is not None
+    assert (watch.get("text-anchor"), drifted.get("text-anchor", "start")) == ("end", "start")
+    assert float(watch.attrib["x"]) <= float(drifted.attrib["x"])
+
+
 def test_a_value_is_drawn_where_it_belongs() -> None:
     """A better value stands higher, a later one further right, and equal ones on one line."""
     found = re.findall(

@@ -121,10 +121,7 @@ def _pictures(about: Mapping[str, Any]) -> list[tuple[str, str]]:
     model, labels = about["model"], about["output"].get("labels", ())
     names = [plots.PROGRESS, *(["roc", "calibration"] if len(labels) == 2 else [])]
     names += ["confusion"] if labels else []
-    shown = [(url_for("measured.plot", model=model, plot=name), plots.SAID[name]) for name in names]
-    if ALIAS in about["aliases"]:
-        shown.append((url_for("drifted.plot", model=model), "How far questions and answers have moved"))
-    return shown
+    return [(url_for("measured.plot", model=model, plot=name), plots.SAID[name]) for name in names]
 
 
 def _alerts(model: str) -> list[dict[str, Any]] | None:

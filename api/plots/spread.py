@@ -31,10 +31,11 @@ def drift(rows: Sequence[Row], *, watch: float, drifted: float) -> str:
     x = ink.Scale(0, max(drifted * 1.2, shown[0].psi), _NAMES, _END)
     bottom = 40 + 22 * len(shown)
     parts = []
-    for threshold, name in ((watch, "watch"), (drifted, "drifted")):
+    # Each on its own side: beside a feature that moved far, the thresholds are close to each other.
+    for threshold, name, side in ((watch, "watch", "end"), (drifted, "drifted", "start")):
         parts.append(ink.line((x(threshold), 34), (x(threshold), bottom), dashed=True))
-        parts.append(ink.text(x(threshold), 14, name, anchor="middle", faint=True))
-        parts.append(ink.text(x(threshold), 28, ink.number(threshold), anchor="middle", faint=True))
+        parts.append(ink.text(x(threshold), 14, name, anchor=side, faint=True))
+        parts.append(ink.text(x(threshold), 28, ink.number(threshold), anchor=side, faint=True))
     for place, row in enumerate(shown):
         parts += _lollipop(row, 52 + 22 * place, x)
     if len(rows) > len(shown):
