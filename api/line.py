@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from api import wire
 from api.calls import Answer
@@ -18,6 +18,7 @@ from api.problems import RequestRefused
 from api.receipts import HEADER
 
 _RETRY_S = "1"
+LOOK_S = 0.1  # how late a deadline may be noticed
 
 
 class EngineUnavailable(Exception):
@@ -33,7 +34,8 @@ class Line:
         self._deadline_s = deadline_s
         self._writer: asyncio.StreamWriter | None = None
         self._connecting = asyncio.Lock()
-        self._waiting: dict[int, asyncio.Future[wire.Frame]] = {}
+        self._waiting: dict[int, _Waiting] = {}
+        self._look: asyncio.TimerHandle | None = None
         self._out: list[bytes] = []
         self._number = 0
         self._listener: asyncio.Task[None] | None = None
@@ -49,19 +51,22 @@ class Line:
         if self._writer is None:
             await self._connect()
         self._number = number = (self._number + 1) % wire.MAX_NUMBER
-        answer: asyncio.Future[wire.Frame] = asyncio.get_running_loop().create_future()
-        self._waiting[number] = answer
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[wire.Frame] = loop.create_future()
+        until = loop.time() + (self._deadline_s if within_s is None else within_s)
+        self._waiting[number] = _Waiting(answer, until)
+        if self._look is None:
+            self._look = loop.call_later(LOOK_S, self._expire)
         self._write(wire.encode(number, head, body))
         try:
-            async with asyncio.timeout(self._deadline_s if within_s is None else within_s):
-                return await answer
-        except TimeoutError as late:
-            raise EngineUnavailable("no answer within the deadline") from late
+            return await answer
         finally:
             self._waiting.pop(number, None)
 
     async def close(self) -> None:
         """Hang up; what still waits fails."""
+        if self._look is not None:
+            self._look.cancel()
         if self._listener is not None:
             self._listener.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -77,6 +82,15 @@ class Line:
                 raise EngineUnavailable("nobody listens") from error
             self._writer = writer
             self._listener = asyncio.create_task(self._listen(reader, writer))
+
+    def _expire(self) -> None:
+        """Fail who waited too long, all at once: a timer for every question would cost each of them 5 µs."""
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        for each in list(self._waiting.values()):
+            if each.until <= now:
+                each.fail("no answer within the deadline")
+        self._look = loop.call_later(LOOK_S, self._expire) if self._waiting else None
 
     def _write(self, frame: bytes) -> None:
         # Questions of one turn of the event loop leave in one write: with 64 callers that saves most system calls.
@@ -94,8 +108,8 @@ class Line:
             async for frames in wire.groups(reader, self._limit):
                 for frame in frames:
                     waiting = self._waiting.pop(frame.number, None)
-                    if waiting is not None and not waiting.done():
-                        waiting.set_result(frame)
+                    if waiting is not None and not waiting.answer.done():
+                        waiting.answer.set_result(frame)
         except (OSError, wire.FrameRefused):
             pass  # the same as the end of the stream: everybody who waits is told below
         finally:
@@ -106,8 +120,19 @@ class Line:
     def _fail(self) -> None:
         waiting, self._waiting = self._waiting, {}
         for each in waiting.values():
-            if not each.done():
-                each.set_exception(EngineUnavailable("the connection broke"))
+            each.fail("the connection broke")
+
+
+class _Waiting(NamedTuple):
+    """A question without an answer yet."""
+
+    answer: asyncio.Future[wire.Frame]
+    until: float  # of the event loop's clock
+
+    def fail(self, reason: str) -> None:
+        """Let whoever asked know that there will be none."""
+        if not self.answer.done():
+            self.answer.set_exception(EngineUnavailable(reason))
 
 
 def unavailable(record: str | None = None) -> RequestRefused:
