@@ -40,20 +40,11 @@ class Prepared:
 
 def run(connection: Connection, text: str, values: Mapping[str, Any] | Sequence[Any] | None = None) -> Any:
     """Run a statement as it is and return the driver's cursor; raises SQLAlchemyError."""
-    cursor = connection.connection.cursor()
-    _spoken(connection, text, cursor.execute, *(() if values is None else (values,)))
-    return cursor
-
-
-def run_many(connection: Connection, text: str, rows: Sequence[tuple[Any, ...]]) -> None:
-    """Run a statement once for every row; raises SQLAlchemyError."""
-    _spoken(connection, text, connection.connection.cursor().executemany, rows)
-
-
-def _spoken(connection: Connection, text: str, speak: Callable[..., Any], *given: Any) -> None:
     driver = connection.dialect.dbapi
     assert driver is not None, "a connection has a driver"
+    cursor = connection.connection.cursor()
     try:
-        speak(text, *given)
+        cursor.execute(text, *(() if values is None else (values,)))
     except driver.Error as error:
         raise DBAPIError.instance(text, None, error, driver.Error, dialect=connection.dialect) from error
+    return cursor

@@ -33,7 +33,9 @@ _READER = (
 )
 _COPY = "PRAGMA wal_checkpoint(FULL)"
 _SCRUB_MS = 50  # how long the pen waits for readers to let go of the WAL
-_AT_ONCE = 100  # rows of one INSERT: five times as many save another tenth
+# Rows of one INSERT, larger before smaller: a statement costs more than a row, and lets go of the interpreter, which
+# other threads may then keep for milliseconds.
+_AT_ONCE = (128, 32, 8, 2, 1)
 _READERS = 8  # connections per process: a lookup takes milliseconds, more would only queue on the disk
 
 
@@ -145,16 +147,16 @@ def inserter(table: Table, columns: Sequence[str]) -> Inserter:
 
     OR FAIL keeps no copy of the pages that many rows change; after an error, roll back what came before it, too.
     """
-    into = f"INTO {table.name} ({', '.join(columns)}) VALUES "
     marks = f"({', '.join('?' * len(columns))})"
-    one, many = f"INSERT {into}{marks}", f"INSERT OR FAIL {into}{', '.join([marks] * _AT_ONCE)}"
+    into = f"INTO {table.name} ({', '.join(columns)}) VALUES "
+    statements = [(count, f"INSERT OR FAIL {into}{', '.join([marks] * count)}") for count in _AT_ONCE]
 
     def insert(connection: Connection, rows: Sequence[tuple[Any, ...]]) -> None:
-        whole = len(rows) - len(rows) % _AT_ONCE
-        for start in range(0, whole, _AT_ONCE):
-            driver.run(connection, many, tuple(chain.from_iterable(rows[start : start + _AT_ONCE])))
-        if rest := rows[whole:]:
-            driver.run_many(connection, one, rest)
+        start = 0
+        for count, statement in statements:
+            while len(rows) - start >= count:
+                driver.run(connection, statement, tuple(chain.from_iterable(rows[start : start + count])))
+                start += count
 
     return insert
 

@@ -14,7 +14,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from typing import TypeVar
 from uuid import UUID
 
@@ -279,5 +278,7 @@ def _append(ledger: Ledger, group: Sequence[Ready]) -> list[Answer]:
     answers = []
     for each in group:
         own, *_ = itertools.islice(receipt_of, len(each.records))
-        answers.append(replace(each.answer, receipt=receipts.header(own)))
+        made, told = each.answer, receipts.header(own)
+        # Not dataclasses.replace, which takes three times as long.
+        answers.append(Answer(request=made.request, status=made.status, body=made.body, receipt=told))
     return answers
