@@ -138,9 +138,10 @@ class Features:
     def _columns(self, instances: Sequence[Mapping[str, object]]) -> list[Column]:
         """Take all features out of every instance, each of which is visited once: they do not fit into a cache."""
         try:
-            columns = list(map(list, zip(*map(self._pick, instances), strict=True)))
+            values = list(chain.from_iterable(map(self._pick, instances)))
         except KeyError:
             return [reader.column(instances) for reader in self._readers]
+        columns = [values[place :: len(self._readers)] for place in range(len(self._readers))]
         for place in self._texts:
             columns[place] = self._readers[place].read(columns[place])
         return columns
