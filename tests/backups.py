@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.postgres import name_of
+from tests.postgres import create, name_of
 
 
 class Backups:
@@ -39,8 +39,7 @@ class Backups:
             server = self._request.getfixturevalue("postgres")
             for name in (name_of(url), name_of(backup)):
                 _part(server, name)
-            server.execute(f"DROP DATABASE {name_of(url)}")
-            server.execute(f"CREATE DATABASE {name_of(url)} TEMPLATE {name_of(backup)}")
+            create(url, template=name_of(backup))
             return
         file = Path(url.removeprefix("sqlite:///"))
         for suffix in ("-wal", "-shm"):

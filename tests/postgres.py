@@ -131,11 +131,19 @@ def beside(url: str, name: str) -> str:
     return url.replace(f"@/{name_of(url)}?", f"@/{name}?")
 
 
+_REPLACED = itertools.count(1)
+
+
 def create(url: str, template: str = "template0") -> None:
-    """Make the database of this URL, a copy of another one if asked, in place of what it was."""
+    """Make the database of this URL, a copy of another one if asked, in place of one that nobody is connected to.
+
+    What it was only gets another name: to drop it, the server would write out everything that it holds.
+    """
+    name = name_of(url)
     with psycopg.connect(plain(beside(url, "postgres")), autocommit=True) as connection:
-        connection.execute(f"DROP DATABASE IF EXISTS {name_of(url)}".encode())
-        connection.execute(f"CREATE DATABASE {name_of(url)} TEMPLATE {template}".encode())
+        if connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [name]).fetchone():
+            connection.execute(f"ALTER DATABASE {name} RENAME TO replaced_{next(_REPLACED)}".encode())
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}".encode())
 
 
 def _binaries() -> Path:

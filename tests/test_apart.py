@@ -5,6 +5,7 @@ Commands, variables, configuration and database roles are those of the deploymen
 
 from __future__ import annotations
 
+import compileall
 import os
 import re
 import shutil
@@ -25,7 +26,7 @@ from tests.composed import ROOT, SERVICES, environment
 from tests.postgres import Postgres, plain
 from tests.postgres import _binaries as binaries
 from tests.proxy import nginx, wait
-from tests.service import Caller, free_port
+from tests.service import READY_WITHIN_S, Caller, free_port
 
 PASSWORDS = {
     name: "0" * 64 for name in ("ONRECORD_OWNER_PASSWORD", "ONRECORD_PEN_PASSWORD", "ONRECORD_DOOR_PASSWORD")
@@ -49,7 +50,7 @@ def address(folder: Path) -> Iterator[str]:
         server.execute("CREATE DATABASE onrecord OWNER onrecord_owner")
         script = ["-v", "ON_ERROR_STOP=1", "-q", "-f", ROOT / "deploy/postgres/roles.sql"]
         owner = plain(server.url("onrecord", "onrecord_owner"))
-        subprocess.run([binaries() / "psql", owner, *script], env=PASSWORDS, check=True, timeout=30)
+        subprocess.run([binaries() / "psql", owner, *script], env=PASSWORDS, check=True, timeout=120)
         yield owner.partition("onrecord_owner")[2]
 
 
@@ -121,6 +122,7 @@ class Apart:
         builder = (ROOT / "deploy/Dockerfile").read_text().split("\nFROM ")[1]
         for source, target in re.findall(r"^COPY (\w+) (\w+)$", builder, re.MULTILINE):
             shutil.copytree(ROOT / source, self.image / target, ignore=shutil.ignore_patterns("__pycache__"))
+        compileall.compile_dir(self.image, quiet=1)  # once, for all processes that run it
 
     def make_var_folders(self) -> None:
         """Mount the volumes: the doors get the keys of tokens, the engine those of the ledger and what is public."""
@@ -139,7 +141,7 @@ class Apart:
         """Run a service to its end."""
         _, *arguments = SERVICES[service]["command"]
         env = self.environment(service)
-        subprocess.run([sys.executable, *arguments], cwd=self.image, env=env, check=True, timeout=120)
+        subprocess.run([sys.executable, *arguments], cwd=self.image, env=env, check=True, timeout=300)
 
     @contextmanager
     def running(self, service: str, port: int = 8080, **chosen: str) -> Iterator[subprocess.Popen[bytes]]:
@@ -155,7 +157,7 @@ class Apart:
                 yield process
             finally:
                 process.terminate()
-                assert process.wait(30) == 0, (self.folder / f"{service}.log").read_text()
+                assert process.wait(120) == 0, (self.folder / f"{service}.log").read_text()
 
     def caller(self, url: str) -> Caller:
         """Sign in as the client that setup made."""
@@ -187,7 +189,7 @@ def url(request: pytest.FixtureRequest, apart: Apart, folder: Path) -> Iterator[
         with apart.running(
             "doors", door, ONRECORD_PUBLIC_URL=outside, ONRECORD_ROOT_PATH=prefix, ONRECORD_DOORS="2"
         ):
-            wait(lambda: httpx.get(f"{outside}/health/ready", timeout=60).status_code == 200, 60)
+            wait(lambda: httpx.get(f"{outside}/health/ready", timeout=60).status_code == 200, READY_WITHIN_S)
             yield outside
 
 
@@ -248,13 +250,13 @@ def test_the_health_checks_of_the_containers_tell_well_from_ill(apart):
 
     def code(program: str) -> int:
         return subprocess.run(
-            [sys.executable, "-c", program], capture_output=True, timeout=30, check=False
+            [sys.executable, "-c", program], capture_output=True, timeout=120, check=False
         ).returncode
 
     port = free_port()
     ill = code(door.replace("8080", str(port))), code(engine.replace("engine.sock", "nobody.sock"))
     with apart.running("doors", port):
-        wait(lambda: code(door.replace("8080", str(port))) == 0, 30)
+        wait(lambda: code(door.replace("8080", str(port))) == 0, READY_WITHIN_S)
 
     assert (ill, code(engine)) == ((1, 1), 0)
 

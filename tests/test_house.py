@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import importlib
 import re
 import statistics
@@ -27,8 +28,13 @@ def _name(value: object) -> str:
     return str(value.relative_to(ROOT)) if isinstance(value, Path) else ""
 
 
+@functools.cache
+def _tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
 def _functions(path: Path) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(_tree(path)):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             yield node
 
@@ -45,7 +51,7 @@ def test_a_file_fits_in_a_head(path: Path) -> None:
     text = path.read_text()
 
     assert len(text.splitlines()) <= LONGEST_FILE
-    assert ast.get_docstring(ast.parse(text)) or not text.strip()
+    assert ast.get_docstring(_tree(path)) or not text.strip()
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=_name)
@@ -68,7 +74,7 @@ def test_functions_are_small() -> None:
 @pytest.mark.parametrize("path", SOURCES, ids=_name)
 def test_what_is_public_is_explained(path: Path) -> None:
     """Every public class and function at the top of a file has a docstring."""
-    tree = ast.parse(path.read_text())
+    tree = _tree(path)
     public = [
         node
         for node in tree.body
