@@ -19,7 +19,6 @@ _OURS = record.c.kind == literal_column(str(int(Kind.VERIFICATION)))
 class Verified:
     """One record of a verification; `output` is what was found, as callers are shown it."""
 
-    idx: int
     record: UUID
     output: bytes
 
@@ -33,11 +32,11 @@ def newest(engine: Engine, limit: int, before: int | None = None) -> list[Verifi
     c = record.c
     conditions = [_OURS] if before is None else [_OURS, c.idx < before]
     query = (
-        select(c.idx, c.id, payload.c.output)
+        select(c.id, payload.c.output)
         .join(payload, payload.c.record_id == c.id)
         .where(*conditions, payload.c.output != b"")
         .order_by(c.idx.desc())
         .limit(limit)
     )
     with reading(engine) as connection:
-        return [Verified(idx=row.idx, record=row.id, output=row.output) for row in connection.execute(query)]
+        return [Verified(record=row.id, output=row.output) for row in connection.execute(query)]

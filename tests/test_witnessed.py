@@ -116,12 +116,18 @@ def test_later_receipts_carry_cosignatures(service: Service, witness: Process, t
         checkpoint = caller.http.get("/v1/ledger/checkpoint").text
         wait_for(lambda: ready(service).get("witnesses") == {"witness.test/good": "ok"}, SOON_S)
         seen = dict(caller.seen)
+    with service.caller("admin") as admin:
+        known = admin.http.get("/v1/ledger/anchors").json()["witnesses"]
     held = ["receipt", str(tmp_path / "receipt.json"), "--key", str(service.var / "ledger.pub")]
     checked = service.command(*held, "--witness", str(witness.key))
     unseen = service.command(*held, "--witness", key_of("witness.test/other"), check=False)
     (service.var / "anchor.log").unlink()
     verified = service.command("verify", check=False)
 
+    assert [(each["name"], each["agrees"], each["size"] > 0) for each in known] == [
+        ("witness.test/good", True, True)
+    ]
+    assert known[0]["at"].startswith("20")
     assert "witness     witness.test/good saw this checkpoint at 20" in checked.stdout
     assert (unseen.returncode, "not cosigned by witness.test/other" in unseen.stdout) == (3, True)
     assert (checkpoint.count("witness.test/good") <= 1, verified.returncode) == (True, 0), verified

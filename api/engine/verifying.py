@@ -102,6 +102,7 @@ class Verifying:
         desk.write(door, wire.encode(frame.number, head, orjson.dumps(content)))
 
     async def _answer(self, frame: wire.Frame) -> tuple[int, Any]:
+        await self._has_begun.wait()
         asked, run = frame.head, self._run
         match asked["ask"]:
             case "start":
@@ -117,7 +118,6 @@ class Verifying:
         raise ValueError(asked["ask"])
 
     async def _start(self, actor: Mapping[str, Any]) -> tuple[int, dict[str, Any]]:
-        await self._has_begun.wait()
         assert self._tasks is not None
         if self._run is not None:
             return 200, self._run.said

@@ -1,0 +1,83 @@
+"""A verdict that cannot be put on record is shown all the same, and recorded by the first engine that can."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from api.engine import seals
+from api.settings import Settings
+from db.ledger import Ledger
+from db.records import Kind, Record
+from db.sealing import LedgerForked
+from tests.engines import Answered, Door, engine_in_thread, recorded, wait_for
+from tests.verifications import PATIENCE_S
+
+pytest_plugins = ("tests.deployments",)
+ACTOR = {"client_id": "auditor", "jti": "t-3"}
+
+
+class Stopped:
+    """A ledger that takes no verification, as one does that somebody has proof against."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._ledger, name)
+
+    def append(self, records: list[Record]) -> Any:
+        """Refuse."""
+        if records[0].kind is Kind.VERIFICATION:
+            raise LedgerForked("somebody has proof")
+        return self._ledger.append(records)
+
+
+def ask(door: Door, what: str, **more: Any) -> Answered:
+    """Ask the engine about verifications."""
+    return door.ask(do="verification", ask=what, actor=ACTOR, **more)
+
+
+def verdict(door: Door) -> dict[str, Any]:
+    """Wait until the one that runs has ended, and return what is shown of it."""
+    found: list[Any] = []
+
+    def has_ended() -> bool:
+        found.append(json.loads(ask(door, "running").body))
+        return bool(found[-1]["state"] != "running")
+
+    wait_for(has_ended, PATIENCE_S)
+    return dict(found[-1])
+
+
+def test_a_verdict_on_a_stopped_ledger_is_shown_and_recorded_later(settings: Settings) -> None:
+    """Who verifies a ledger that takes no more records sees what was found; the next engine puts it on record."""
+    with engine_in_thread(settings, around=Stopped) as door:  # type: ignore[arg-type]  # it has what a ledger has
+        assert door.predict("housing", {"age": 50}).status == 201
+        started = ask(door, "start")
+        shown = verdict(door)
+        again = ask(door, "start")
+
+    assert (started.status, again.status) == (202, 200)
+    assert again.content == shown
+    assert (shown["state"], shown["found"]) == ("finished", 0)
+    with engine_in_thread(settings) as door:
+        wait_for(lambda: json.loads(ask(door, "running").body) is None, PATIENCE_S)
+    record = recorded(settings, shown["verification"])
+    assert (record.kind, record.client_id) == (Kind.VERIFICATION, "auditor")
+    assert json.loads(record.output or b"") == shown
+    assert not (settings.var / "verification.json").exists()
+
+
+def test_what_was_found_of_another_ledger_is_not_noted(settings: Settings) -> None:
+    """A command that verified a copy of something else, with this engine at hand, changes nothing here."""
+    name = seals.read(settings.var).key.name
+    with engine_in_thread(settings) as door:
+        refused = door.receive(
+            door.send_body(
+                "", json.dumps({"key": f"{name}+00000000"}).encode(),
+                do="verification", ask="note", actor=ACTOR, started_at_us=1,
+            )
+        )  # fmt: skip
+
+    assert (refused[0].status, refused[0].body) == (200, b"null")
