@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import csv
 import os
 import signal
 import sqlite3
@@ -115,6 +116,10 @@ def test_pages_of_verifications_follow_each_other(own: Service, auditing: Caller
         walked += [each["verification"] for each in page["verifications"]]
         query = {"limit": 1, "before": page["next"]} if "next" in page else {}
 
+    with Person(own) as person:
+        person.sign_in("admin")
+        file = person.look("/console/ledger/verifications?format=csv&before=" + everything[0]).text
+    assert [row["verification"] for row in csv.DictReader(file.splitlines())] == everything
     assert len(everything) >= 2
     assert walked == everything
     prediction = auditing.predict("housing", AGE).json()["record"]
