@@ -84,7 +84,11 @@ def test_an_answer_says_why(person: Person, demo: Caller) -> None:
     assert len(labels) == len(found)
     assert max(found, key=lambda each: abs(found[each])) == "capital_gain"
     assert labels[0] == "Capital gains"
-    assert f"+{found['education']:.3g}" in page
+    assert f"<b>+{found['education']:.3f}</b>" in page  # below the largest, of which four digits are shown
+    assert (
+        len({len(each.partition(".")[2]) for each in re.findall(r"<b>[+\N{MINUS SIGN}]([^<]*)</b>", page)})
+        == 1
+    )
 
 
 def test_the_record_is_what_the_api_would_have_made(person: Person, demo: Caller) -> None:

@@ -20,11 +20,11 @@ TIMES = ("from", "to")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Column:
-    """One column; `link` leads from a row's cell to what it names."""
+    """One column; `fixed` numbers stand point below point, `link` leads from a row's cell to what it names."""
 
     name: str
     title: str
-    kind: Literal["text", "time", "number", "yes"] = "text"
+    kind: Literal["text", "time", "number", "fixed", "digest", "yes"] = "text"
     link: Callable[[Row], str | None] | None = None
 
 

@@ -52,11 +52,11 @@ def model(model: str) -> str | Response:
         columns=[
             Column(name="version", title="Version"),
             Column(name="aliases", title="Aliases"),
-            *(Column(name=each, title=each, kind="number") for each in metrics),
+            *(Column(name=each, title=each, kind="fixed") for each in metrics),
             Column(name="data", title="Learnt from"),
             Column(name="trained_at", title="Trained (UTC)", kind="time"),
             Column(name="registered_at", title="Registered (UTC)", kind="time"),
-            Column(name="digest", title="Artefact"),
+            Column(name="digest", title="Artefact", kind="digest"),
         ],
     )
     champion, alias = _champion(versions), _alias(model)
@@ -163,7 +163,7 @@ def _compared(model: str, champion: Mapping[str, Any] | None, chosen: Mapping[st
         ],
         columns=[
             Column(name="metric", title="Metric"),
-            *(Column(name=name, title=name.capitalize(), kind="number") for name in sides),
+            *(Column(name=name, title=name.capitalize(), kind="fixed") for name in sides),
         ],
     )
 

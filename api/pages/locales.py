@@ -27,7 +27,7 @@ DIGITS = 5  # significant ones, of what is no whole number
 
 def install(pages: Flask) -> None:
     """Give the templates their filters."""
-    pages.jinja_env.filters.update(number=number, percent=percent, when=when, words=words)
+    pages.jinja_env.filters.update(number=number, fixed=fixed, percent=percent, when=when, words=words)
 
 
 def number(value: float, digits: int = DIGITS) -> str:
@@ -41,6 +41,11 @@ def number(value: float, digits: int = DIGITS) -> str:
     decimals = max(0, digits - 1 - math.floor(math.log10(abs(value))))
     text = f"{value:,.{decimals}f}"
     return _marked(text.rstrip("0").rstrip(".") if "." in text else text)
+
+
+def fixed(value: float, decimals: int = 4) -> str:
+    """Write a number with so many decimals, zeros too: below one another, points stand in a line."""
+    return _marked(f"{value:,.{decimals}f}") if math.isfinite(value) else str(value)
 
 
 def percent(value: float) -> str:

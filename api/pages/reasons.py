@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from api.pages.fields import Form
-from api.pages.locales import number, percent, words
+from api.pages.locales import fixed, number, percent, words
 
 HALF = 100.0  # units of the picture on each side of its middle
+SHOWN = 4  # digits of the largest part
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +46,8 @@ def of(form: Form, output: Mapping[str, Any], prediction: Mapping[str, Any]) -> 
     scale = prediction["scale"]
     most = max((abs(each) for each in found.values()), default=0.0) or 1.0
     order = sorted(found.items(), key=lambda each: -abs(each[1]))
-    parts = [_part(label, each, most, _signed(each, scale)) for label, each in order]
+    decimals = max(0, SHOWN - 1 - math.floor(math.log10(most)))  # of the largest; the others stand below it
+    parts = [_part(label, each, most, _signed(each, scale, decimals)) for label, each in order]
     towards = "" if scale == "value" else str(output.get("positive", prediction.get("label", "")))
     return Reasons(parts=parts, towards=towards, base=_base(prediction["base"], scale), scale=scale)
 
@@ -66,10 +68,10 @@ def _part(label: str, contribution: float, most: float, text: str) -> Reason:
     return Reason(label=label, text=text, is_for=is_for, x=HALF if is_for else HALF - width, width=width)
 
 
-def _signed(contribution: float, scale: str) -> str:
+def _signed(contribution: float, scale: str, decimals: int) -> str:
     sign = "+" if contribution >= 0 else "\N{MINUS SIGN}"
     size = abs(contribution)
-    return f"{sign}{percent(size) if scale == 'probability' else number(size, 3)}"
+    return f"{sign}{percent(size) if scale == 'probability' else fixed(size, decimals)}"
 
 
 def _base(base: float, scale: str) -> str:
