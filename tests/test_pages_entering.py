@@ -6,9 +6,10 @@ import json
 from typing import Any
 
 import pytest
+from flask import Flask
 
 from api.composition import ModelContract
-from api.pages import entering, insights, models, quality
+from api.pages import entering, insights, locales, models, quality
 from api.pages.access import Visitor
 from api.pages.calling import Answered, ApiRefused, Question
 from api.pages.fields import form_of
@@ -106,7 +107,7 @@ def test_a_full_bin_is_not_guessed_into() -> None:
     assert insights.of(spread, 31).text == "higher than all training data"  # type: ignore[union-attr]  # there is one
 
 
-def test_a_version_that_cannot_say_why_is_asked_without(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_version_that_cannot_say_why_is_asked_without() -> None:
     """Where only the wish for reasons was refused, the same instance is asked once more without it."""
     asked: list[dict[str, Any]] = []
 
@@ -117,8 +118,7 @@ def test_a_version_that_cannot_say_why_is_asked_without(monkeypatch: pytest.Monk
             raise ApiRefused(Answered(status=422, raw=b"", headers={}, content=content))
         return Answered(status=201, raw=b"", headers={}, content={})
 
-    monkeypatch.setattr(models, "ask", ask)
-    visitor = Visitor(token="t", scopes=frozenset())
+    visitor = Visitor(ask=ask, scopes=frozenset())
     models._predicted(models.Asked(contract=CONTRACT, form=FORM, visitor=visitor), {"years": 39}, "once")
 
     assert asked == [{"instances": [{"years": 39}], "explain": True}, {"instances": [{"years": 39}]}]
@@ -148,9 +148,16 @@ def test_the_second_of_two_clicks_waits_for_the_first(monkeypatch: pytest.Monkey
             raise ApiRefused(answered)
         return answered
 
-    monkeypatch.setattr(models, "ask", ask)
     monkeypatch.setattr(models, "BUSY_S", 0)
-    visitor = Visitor(token="t", scopes=frozenset())
+    visitor = Visitor(ask=ask, scopes=frozenset())
     asked = models.Asked(contract=CONTRACT, form=FORM, visitor=visitor)
 
     assert models._predicted(asked, {"years": 39}, "once").raw == b"first"
+
+
+def test_points_stand_below_points() -> None:
+    """With so many decimals numbers line up; what is not nothing never looks as if it were."""
+    with Flask("here").test_request_context():
+        written = [locales.fixed(each) for each in (0.75, 0.24001, 1234.5, 0.0, 0.00001, -3.0)]
+
+    assert written == ["0.7500", "0.2400", "1,234.5000", "0.0000", "1e-05", "-3.0000"]

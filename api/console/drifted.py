@@ -27,10 +27,10 @@ def drift(model: str) -> str | Response:
         columns=[
             Column(name="name", title="What"),
             Column(name="verdict", title="Verdict"),
-            Column(name="psi", title="PSI", kind="number"),
+            Column(name="psi", title="PSI", kind="fixed"),
             Column(name="p_adjusted", title="p, adjusted", kind="number"),
-            Column(name="missing", title="Missing", kind="number"),
-            Column(name="unseen", title="Never seen", kind="number"),
+            Column(name="missing", title="Missing", kind="fixed"),
+            Column(name="unseen", title="Never seen", kind="fixed"),
             Column(name="n", title="Rows", kind="number"),
         ],
     )

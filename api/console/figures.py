@@ -11,9 +11,9 @@ Content = Mapping[str, Any]
 MOST_GROUPS, MOST_POINTS = 50, 12  # of which a page shows; the file has all
 _NUMBER = ("value", "low", "high")
 _INTERVAL = (
-    Column(name="value", title="Value", kind="number"),
-    Column(name="low", title="From", kind="number"),
-    Column(name="high", title="To (95 %)", kind="number"),
+    Column(name="value", title="Value", kind="fixed"),
+    Column(name="low", title="From", kind="fixed"),
+    Column(name="high", title="To (95 %)", kind="fixed"),
     Column(name="n", title="Predictions", kind="number"),
 )
 _WHY = Column(name="reason", title="Why not")
@@ -29,7 +29,7 @@ def of_all(model: str, found: Content) -> Table:
         columns=[
             Column(name="metric", title="Metric"),
             *_INTERVAL,
-            Column(name="at_training", title="Held out of training", kind="number"),
+            Column(name="at_training", title="Held out of training", kind="fixed"),
             _WHY,
         ],
     )

@@ -44,8 +44,13 @@ def number(value: float, digits: int = DIGITS) -> str:
 
 
 def fixed(value: float, decimals: int = 4) -> str:
-    """Write a number with so many decimals, zeros too: below one another, points stand in a line."""
-    return _marked(f"{value:,.{decimals}f}") if math.isfinite(value) else str(value)
+    """Write a number with so many decimals, zeros too: below one another, points stand in a line.
+
+    What would look like nothing, and is something, is written to its own digits.
+    """
+    if not math.isfinite(value) or 0 < abs(value) < 0.5 * 10**-decimals:
+        return number(value)
+    return _marked(f"{value:,.{decimals}f}")
 
 
 def percent(value: float) -> str:
