@@ -34,7 +34,8 @@ from tests.service import Service, running
 KILLS = int(os.environ.get("ONRECORD_SOAK", "2"))
 PROGRESS_EVERY = 20
 KILLS_UNTIL_RED = 5
-# Designed: 2 s for the engine. A busy machine may be slow, so the bounds are wider; what was measured is printed.
+# Designed: 2 s for the engine, asked by the soak. A busy machine may be slow: what was measured is printed.
+ENGINE_USUALLY_BACK_WITHIN_S = 2.0
 ENGINE_BACK_WITHIN_S = 30.0
 SERVICE_BACK_WITHIN_S = 120.0
 LEDGER_BACK_WITHIN_S = 60.0
@@ -181,6 +182,8 @@ def test_no_answer_is_lost_when_the_engine_is_killed(var: Path, database_url: st
             assert {call.problem for call in turned_away} == {"engine-unavailable"}
             assert max(call.ended - max(call.at, gap.since) for call in turned_away) < TURNED_AWAY_WITHIN_S
             assert campaign.examine() == []
+        back = sorted(campaign.back_after)
+        assert "ONRECORD_SOAK" not in os.environ or back[len(back) // 2] < ENGINE_USUALLY_BACK_WITHIN_S
 
 
 def test_no_answer_is_lost_when_everything_is_killed(var: Path, database_url: str | None) -> None:
