@@ -5,8 +5,9 @@ From (0, 0) to (1, 1) a curve goes right and up, so its way along both axes is 2
 way is cut into STEPS pieces of one length, and the first and the last point of each piece are kept. What is left out
 lies between two kept points whose distances along both axes add up to 2 / STEPS at most: it is not farther than
 1 / (√2 STEPS) = 0.007 from the line through them, and the area under that line is off by 1 / (2 STEPS) = 0.005 at the
-very most; of smooth curves by a hundredth of it. Recall moves in steps as short, so a precision-recall curve of the
-same points is as good. (Ramer, Douglas and Peucker keep fewer points for the same, in a loop over all of them.)
+very most; of smooth curves by a hundredth of it. Recall moves in steps as short, so the same points are a
+precision-recall curve, too; how far precision swings within a step nothing bounds, and at a recall of under a hundredth
+it may. (Ramer, Douglas and Peucker keep fewer points for the same, in a loop over all of them.)
 """
 
 from collections.abc import Iterator
