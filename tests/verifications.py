@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -32,15 +32,30 @@ def process_of(service: Service) -> int | None:
 @contextmanager
 def started_and_stopped(service: Service, admin: Caller) -> Iterator[tuple[dict[str, Any], int]]:
     """Start a verification and keep its process from going on, so that it runs for as long as the test wants."""
-    answer = admin.http.post(PATH)
-    assert answer.status_code == 202, answer.text
-    found: list[int | None] = []
-    wait_for(lambda: bool(found.append(process_of(service)) or found[-1]), PATIENCE_S)
-    pid = found[-1]
-    assert pid is not None
-    os.kill(pid, signal.SIGSTOP)
+    pid = None
+    while pid is None:  # again, where this test was kept waiting for so long that it is over
+        answer = admin.http.post(PATH)
+        assert answer.status_code == 202, answer.text
+        pid = _stopped(service, admin, answer.json()["verification"])
     yield answer.json(), pid
     wait_for(lambda: process_of(service) is None, PATIENCE_S)
+
+
+def _stopped(service: Service, admin: Caller, name: str) -> int | None:
+    """Stop the process of a verification; None where it ended before that."""
+    found: list[int | None] = []
+
+    def is_there_or_over() -> bool:
+        found.append(process_of(service))
+        return found[-1] is not None or admin.http.get(f"{PATH}/{name}").json()["state"] != "running"
+
+    wait_for(is_there_or_over, PATIENCE_S)
+    if found[-1] is None:
+        return None
+    with suppress(ProcessLookupError):
+        os.kill(found[-1], signal.SIGSTOP)
+        return found[-1]
+    return None
 
 
 def ended(admin: Caller, name: str) -> dict[str, Any]:
