@@ -37,7 +37,7 @@ def test_an_erasure_that_is_cut_off_erases_all_or_nothing(
         asked = changing.erasing(record=str(records[1].id))
         with monkeypatch.context() as patch:
             if moment == "before its record is sealed":
-                patch.setattr(heads, "advance", lambda *_: False)
+                patch.setattr(heads, "advance", lambda *_: None)
             else:
                 sealed.on_commit(patch, url, sealed.fail_instead)
             with pytest.raises(LedgerUnavailable):

@@ -17,6 +17,7 @@ from api.app import CONTRACT
 from tests.service import Caller, Service, nameless
 
 MODELS = contract.read(CONTRACT, 10_000).models
+CURVES = ("calibration", "roc_curve")  # only of a version that is asked for by name
 HOUSING = {50: 24.901049, 75: 22.065760, 100: 19.230470}
 
 
@@ -263,7 +264,8 @@ def test_the_same_search_comes_as_lines_and_as_csv(demo: Caller) -> None:
     assert [json.loads(line) for line in lines.text.split("\n")[:-1]] == pages
     rows = list(csv.DictReader(io.StringIO(table.text, newline="")))
     assert [row["id"] for row in rows] == [each["id"] for each in pages]
-    assert [float(row["score"]) for row in rows] == [each["score"] for each in pages]
+    # What others erased meanwhile has no score any more.
+    assert [row["score"] and float(row["score"]) for row in rows] == [each.get("score", "") for each in pages]
     assert [row["reference"].removeprefix("'") for row in rows] == [
         each.get("reference", "") for each in pages
     ]
@@ -292,7 +294,7 @@ def test_what_is_served_is_described(demo: Caller) -> None:
         assert [feature["name"] for feature in model["features"]] == [
             one["name"] for one in version["features"]
         ]
-        assert versions["versions"] == [version]
+        assert versions["versions"] == [{name: version[name] for name in version if name not in CURVES}]
         assert version["metrics"] == each["metrics"]
         assert version["aliases"] == ["champion"]
         assert version["data"]["rows"] > 0
