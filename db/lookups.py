@@ -122,6 +122,8 @@ class Lookups:
         behind = None if after is None else (min(after.idx, _LAST), min(after.position, _POSITIONS))
         with reading(self._engine) as connection:
             span = walks.span(connection, wanted, behind)
+            if found := walks.recent(connection, wanted, span, limit):
+                return list(map(_prediction, found))
             pages = [
                 walks.page(connection, branch, span, limit) for branch in walks.branches(connection, wanted)
             ]

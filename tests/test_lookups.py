@@ -29,6 +29,7 @@ def world(request: pytest.FixtureRequest) -> Iterator[World]:
 def _rarity(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the same matches once count as rare, to be collected, and once as common, to be met on the way."""
     monkeypatch.setattr(walks, "_RARE", request.param)
+    monkeypatch.setattr(walks, "_RECENT", request.param)  # a page of seven is never within three rows
 
 
 class TestSearch:
@@ -64,6 +65,7 @@ class TestSearch:
             has_outcome=data.draw(st.sampled_from((None, None, False))),
         )
         monkeypatch.setattr(walks, "_RARE", data.draw(st.sampled_from((3, 20_000))))
+        monkeypatch.setattr(walks, "_RECENT", data.draw(st.sampled_from((0, 20, 2_000))))
 
         assert world.pages(wanted, data.draw(st.integers(1, 60))) == world.expected(wanted)
 
