@@ -278,7 +278,7 @@ def _subtree(start: int, end: int, node: Node) -> bytes:
     return _join(tuple(peaks))
 
 
-@lru_cache(64)  # an append asks for the root of one frontier five times
+@lru_cache(64)  # an append asks for the root of one frontier three times
 def _join(peaks: tuple[bytes, ...]) -> bytes:
     # Largest first, joined from the right: RFC 9162 section 2.1.1 splits off the largest power of two.
     *larger, joined = peaks

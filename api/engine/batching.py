@@ -68,10 +68,7 @@ class Lane:
     def put(self, request: Request) -> None:
         """Queue a request that the desk has let in."""
         self._waiting.append(request)
-        if not self._is_called:
-            self._is_called = True
-            # In the next turn of the loop: what came in one piece is answered as one group, not its first alone.
-            self._loop.call_soon(self._thread.submit, self._work)
+        self.call()
 
     def call(self) -> None:
         """Have the thread load its version, where it has not, and answer what waits."""
