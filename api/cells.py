@@ -11,11 +11,16 @@ from typing import Any
 BATCH = 500  # rows in one piece
 
 
+# What a spreadsheet takes for the beginning of a formula (OWASP, "CSV Injection"), and the apostrophe itself: whoever
+# takes one apostrophe away from the front of a cell has the text again, whatever it was.
+_QUOTED = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠", "'")
+
+
 def safe(value: Any) -> Any:
-    """Write a value for a cell; a text that begins like a formula is quoted."""
+    """Write a value for a cell; a text like a formula, or one that begins with an apostrophe, gets one before it."""
     if isinstance(value, bool):
         return str(value).lower()
-    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@") else value
+    return f"'{value}" if isinstance(value, str) and value.startswith(_QUOTED) else value
 
 
 def table(columns: Sequence[str], rows: Iterator[Mapping[str, Any]]) -> Iterator[bytes]:
