@@ -15,8 +15,8 @@ import orjson
 from sqlalchemy import Connection, Engine, Row, delete, insert, select, update
 
 from db.engine import is_storable, reading
-from db.tables import client as client_table
-from db.tables import client_secret
+from db.registers import client as client_table
+from db.registers import client_secret
 
 SCOPES = frozenset(
     {

@@ -14,7 +14,8 @@ from db.engine import reading
 from db.erased import RecordErased, erasures_of
 from db.lookups import RecordNotFound
 from db.records import Kind, read_leaf
-from db.tables import payload, record, version
+from db.registers import version
+from db.tables import payload, record
 
 
 class NoPrediction(Exception):

@@ -15,7 +15,8 @@ from uuid import UUID
 from sqlalchemy import Connection, Engine, Row, delete, insert, select
 
 from db.engine import is_storable, reading
-from db.tables import record, security_event
+from db.registers import security_event
+from db.tables import record
 
 _LAST = 2**62  # no time and no id is beyond this
 _RECORD_ID = re.compile("[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from sqlalchemy import Connection, Engine, insert, select, update
 
 from db.engine import reading
-from db.tables import client, revoked_token
+from db.registers import client, revoked_token
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""The columns, and why each index is worth its place on the hot path.
+"""The columns of the ledger and of what is derived from it, and why each index is worth its place on the hot path.
 
 Tables come to be through migrations only; a test compares the two. `record`, `payload` and `prediction` carry no
 foreign keys: the ledger writes them together in one transaction, and verification reads all of them anyway.
@@ -8,24 +8,21 @@ from typing import Any
 
 from sqlalchemy import (
     BigInteger,
-    Boolean,
     Column,
     Double,
-    ForeignKey,
-    ForeignKeyConstraint,
     Index,
     Integer,
     LargeBinary,
-    MetaData,
     SmallInteger,
     Table,
     Text,
     text,
 )
 
+from db import registers
 from db.types import Idx, RecordId
 
-metadata = MetaData()
+metadata = registers.metadata  # every table there is, of both files
 
 
 def _partial(name: str, *columns: Any, where: Any) -> Index:
@@ -145,8 +142,11 @@ prediction = Table(
     metadata,
     Column("idx", BigInteger, primary_key=True, autoincrement=False),
     Column("position", Integer, primary_key=True, autoincrement=False),
-    *(Column(name, Text, nullable=False) for name in ("client_id", "model", "version")),
-    *(Column(name, Text) for name in ("reference", "label")),
+    Column("client_id", Text, nullable=False),
+    Column("model", Text, nullable=False),
+    Column("version", Text, nullable=False),
+    Column("reference", Text),
+    Column("label", Text),
     Column("score", Double),
     Column("observed_at_us", BigInteger, nullable=False),
     Column("outcome_idx", BigInteger),
@@ -215,7 +215,8 @@ outcome = Table(  # what is known to have happened: the newest record of it for 
     Column("value", Text),
     Column("number", Double),
     # When it was seen; where nobody said, when it was reported.
-    *(Column(name, BigInteger, nullable=False) for name in ("observed_at_us", "reported_at_us")),
+    Column("observed_at_us", BigInteger, nullable=False),
+    Column("reported_at_us", BigInteger, nullable=False),
     Index("outcome_by_record", "outcome_idx"),
     sqlite_with_rowid=False,
 )
@@ -223,78 +224,11 @@ outcome = Table(  # what is known to have happened: the newest record of it for 
 block = Table(  # what was predicted, by columns (db/blocks.py); derived, made again where erasures delete it
     "block",
     metadata,
-    *(Column(name, Text, primary_key=True) for name in ("model", "name")),
+    Column("model", Text, primary_key=True),
+    Column("name", Text, primary_key=True),
     Column("start", BigInteger, primary_key=True, autoincrement=False),
     Column("version", Text, primary_key=True),
     Column("stop", BigInteger, nullable=False),
     Column("content", LargeBinary, nullable=False),
     Index("block_by_start", "start"),  # an erasure looks for the one that it touches
-)
-
-client = Table(
-    "client",
-    metadata,
-    Column("client_id", Text, primary_key=True),
-    Column("name", Text, nullable=False),
-    Column("scope", Text, nullable=False),  # sorted, separated by one space, as in RFC 6749 section 3.3
-    Column("created_at_us", BigInteger, nullable=False),
-    Column("disabled_at_us", BigInteger),
-    Column("last_used_at_us", BigInteger),  # on no record
-    Column("not_before_us", BigInteger),  # tokens from before it are void
-    Column("jwks", Text),  # a set of public keys (RFC 7517), by which it is known without a secret
-)
-
-client_secret = Table(
-    "client_secret",
-    metadata,
-    Column("id", Idx, primary_key=True),
-    Column("client_id", Text, ForeignKey("client.client_id"), nullable=False, index=True),
-    Column("hash", LargeBinary(32), nullable=False),
-    Column("created_at_us", BigInteger, nullable=False),
-    Column("expires_at_us", BigInteger),
-)
-
-revoked_token = Table(
-    "revoked_token",
-    metadata,
-    Column("jti", Text, primary_key=True),
-    Column("client_id", Text, nullable=False),
-    Column("expires_at_us", BigInteger, nullable=False, index=True),
-    Column("revoked_at_us", BigInteger, nullable=False),
-)
-
-version = Table(
-    "version",
-    metadata,
-    *(Column(name, Text, primary_key=True) for name in ("model", "version")),
-    Column("digest", Text, nullable=False),
-    Column("registered_at_us", BigInteger, nullable=False),
-    Column("manifest", Text),  # its digest; empty where it was registered before there was one
-    Column("twin_off_at_us", BigInteger),  # since when its pickle answers alone
-)
-
-alias = Table(
-    "alias",
-    metadata,
-    *(Column(name, Text, primary_key=True) for name in ("model", "alias")),
-    Column("version", Text, nullable=False),
-    Column("previous", Text),
-    Column("changed_at_us", BigInteger, nullable=False),
-    ForeignKeyConstraint(["model", "version"], ["version.model", "version.version"]),
-)
-
-security_event = Table(  # operational, no part of the ledger: bounded, and gone after ONRECORD_EVENTS_DAYS
-    "security_event",
-    metadata,
-    Column("id", Idx, primary_key=True),
-    Column("at_us", BigInteger, nullable=False),
-    *(Column(name, Text, nullable=False) for name in ("kind", "reason")),
-    Column("status", SmallInteger),
-    *(Column(name, Text) for name in ("client_id", "jti", "claimed_kid", "address", "operation", "target")),
-    *(Column(name, Text) for name in ("needed", "held", "request", "body_sha256")),
-    Column("verified_signature", Boolean),
-    *(Column(name, BigInteger) for name in ("body_bytes", "suppressed")),
-    Index("security_event_by_time", "at_us"),
-    Index("security_event_by_kind", "kind", "id"),
-    Index("security_event_by_client", "client_id", "id"),
 )

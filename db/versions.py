@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass
 from sqlalchemy import Connection, Engine, insert, select, update
 
 from db.engine import reading
-from db.tables import alias as alias_table
-from db.tables import version as version_table
+from db.registers import alias as alias_table
+from db.registers import version as version_table
 
 
 class VersionTaken(Exception):
