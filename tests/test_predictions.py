@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import io
 import json
@@ -50,8 +51,6 @@ def test_every_model_answers_its_examples(demo: Caller, model: str) -> None:
 
 def test_the_answer_points_to_its_record(demo: Caller) -> None:
     """Location leads to a record that holds the exact bytes of request and answer."""
-    import base64
-
     body = b'{ "instances" : [ {"age": 5e1, "reference": "caf\xc3\xa9"} ] }'
     answer = demo.send("housing", body)
 
