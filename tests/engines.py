@@ -9,7 +9,7 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -143,6 +143,7 @@ def engine_in_thread(
     settings: Settings,
     around: Callable[[Ledger], Any] = lambda ledger: ledger,
     clock: Callable[[], int] = lambda: time.time_ns() // 1000,
+    run: Callable[[Coroutine[Any, Any, None]], None] = asyncio.run,
 ) -> Iterator[Door]:
     """Run an engine on the real database in a thread; `around` may wrap its ledger. Ends it kindly."""
     pen, reader = open_pen(settings.database_url), open_reader(settings.database_url)
@@ -166,7 +167,7 @@ def engine_in_thread(
         ready.set()
         await engine.run(listening, stop)
 
-    thread = threading.Thread(target=asyncio.run, args=(live(),))
+    thread = threading.Thread(target=run, args=(live(),))
     thread.start()
     ready.wait()
     try:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import resource
 from typing import Any
+
+import uvloop
 
 from api.engine import seals
 from api.settings import Settings
@@ -81,3 +84,16 @@ def test_what_was_found_of_another_ledger_is_not_noted(settings: Settings) -> No
         )  # fmt: skip
 
     assert (refused[0].status, refused[0].body) == (200, b"null")
+
+
+def test_starting_it_does_not_copy_the_engine(settings: Settings) -> None:
+    """On the loop that engines run on, no page of the engine has to be fetched again: it is not forked."""
+    with engine_in_thread(settings, run=uvloop.run) as door:
+        engine = bytearray(256 << 20)
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        assert ask(door, "start").status == 202
+        wait_for(lambda: json.loads(ask(door, "running").body) is None, PATIENCE_S)
+        engine[::4096] = bytes(len(engine) // 4096)
+        fetched = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+    assert fetched < len(engine) // 4096 // 4

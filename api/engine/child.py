@@ -1,4 +1,4 @@
-"""A process of its own for one question: it inherits nothing, says little, and is gone when its time is up."""
+"""Processes that the engine starts; and one of its own for one question, which is gone when its time is up."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from subprocess import DEVNULL, PIPE, Popen
+from typing import Any
 
 ROOT = Path(__file__).parent.parent.parent
 _READ_BYTES = 256 << 10
@@ -54,26 +55,33 @@ class Child:
                 await asyncio.to_thread(process.wait)
 
     def _started(self) -> Popen[bytes]:
-        """Start the process by vfork, which the event loop's own way does not.
-
-        A fork copies the engine's page tables while nobody is answered, and then every page it touches faults once.
-        """
-        return Popen(  # noqa: S603  # no shell, and nobody's words but ours
+        return start(
             self.command,
-            bufsize=0,
-            stdin=PIPE,
-            stdout=PIPE,
+            self.environment,
             stderr=None if self.shows_errors else DEVNULL,
-            cwd=ROOT,
-            env=self.environment,
             start_new_session=True,  # a group of its own, so that what it may have started ends with it
         )
 
 
+def start(command: Sequence[str], environment: Mapping[str, str], **more: Any) -> Popen[bytes]:
+    """Start a process by vfork, which the event loop's own way does not, with pipes to talk through.
+
+    A fork copies the engine's page tables while nobody is answered, and then every page it touches faults once.
+    """
+    pipes: dict[str, Any] = {"stdin": PIPE, "stdout": PIPE, "bufsize": 0}
+    return Popen(command, cwd=ROOT, env=environment, **pipes, **more)  # noqa: S603  # no shell, and nobody's words but ours
+
+
+async def hear(process: Popen[bytes], most_bytes: int) -> tuple[asyncio.ReadTransport, asyncio.StreamReader]:
+    """Read what a process says; `most_bytes` of it wait, or are a line. Whoever hears closes the transport."""
+    loop, saying = asyncio.get_running_loop(), asyncio.StreamReader(limit=most_bytes)
+    transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(saying), process.stdout)
+    return transport, saying
+
+
 async def _exchange(process: Popen[bytes], question: bytes, most_bytes: int) -> bytes:
-    loop, saying = asyncio.get_running_loop(), asyncio.StreamReader()
-    receiving, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(saying), process.stdout)
-    sending, _ = await loop.connect_write_pipe(asyncio.BaseProtocol, process.stdin)
+    receiving, saying = await hear(process, _READ_BYTES)
+    sending, _ = await asyncio.get_running_loop().connect_write_pipe(asyncio.BaseProtocol, process.stdin)
     try:
         sending.write(question)
         sending.close()  # once it is written; of one that died while it was asked, its exit code says more

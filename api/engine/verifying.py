@@ -10,9 +10,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sys
-from asyncio.subprocess import PIPE, Process
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from subprocess import Popen
 from typing import Any
 from uuid import UUID
 
@@ -20,9 +20,8 @@ import orjson
 import structlog
 
 from api import times, wire
-from api.engine import desk
+from api.engine import child, desk
 from api.engine.anchors import Anchors
-from api.engine.child import ROOT
 from api.engine.committing import Committer
 from api.engine.drafts import Draft
 from api.outside import INTERRUPTED, UNREADABLE
@@ -46,7 +45,7 @@ class _Run:
 
     said: dict[str, Any]
     actor: Mapping[str, Any]
-    process: Process | None = None
+    process: Popen[bytes] | None = None
     cancelled_by: str | None = None
     ended: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -159,8 +158,6 @@ class Verifying:
         except Exception:
             log.exception("verification-broke")
             ending = _ending("interrupted", self._now(), "its process said what nobody understands")
-        finally:
-            _kill(run)  # the engine stops, or its process says what it should not
         log.info("verification-ended", verification=run.id, state=ending["state"], found=ending.get("found"))
         said = run.said | ending
         await self._write(run, said)
@@ -168,25 +165,22 @@ class Verifying:
 
     async def _follow(self, run: _Run) -> dict[str, Any]:
         """Read what its process says until it ends, and say how it ended."""
-        run.process = process = await asyncio.create_subprocess_exec(
-            *_COMMAND,
-            stdin=PIPE,  # nothing is said there: when it closes, the engine is gone
-            stdout=PIPE,
-            cwd=ROOT,
-            env=environment_of(self._settings),
-            limit=_LINE_BYTES,
-        )
-        assert process.stdout is not None
-        ended: dict[str, Any] | None = None
+        run.process = process = child.start(_COMMAND, environment_of(self._settings))
         if run.cancelled_by is not None:  # before there was a process
             _kill(run)
-        async for line in process.stdout:
-            heard = orjson.loads(line)
-            if "ended" in heard:
-                ended = heard["ended"]
-            else:
-                run.said = run.said | {"checked": heard["checked"], "size": heard["size"]}
-        code = await process.wait()
+        ended: dict[str, Any] | None = None
+        try:
+            hearing, saying = await child.hear(process, _LINE_BYTES)
+            with contextlib.closing(hearing):
+                async for line in saying:
+                    heard = orjson.loads(line)
+                    if "ended" in heard:
+                        ended = heard["ended"]
+                    else:
+                        run.said = run.said | {"checked": heard["checked"], "size": heard["size"]}
+                code = await asyncio.to_thread(process.wait)
+        finally:
+            await _gone(process)
         if ended is not None:
             return _finished(ended, self._now())
         if run.cancelled_by is not None:
@@ -248,9 +242,16 @@ def _ending(state: str, at: str, detail: str, code: int = INTERRUPTED) -> dict[s
 
 
 def _kill(run: _Run) -> None:
-    if run.process is not None and run.process.returncode is None:
-        with contextlib.suppress(ProcessLookupError):
-            run.process.kill()
+    if run.process is not None:
+        run.process.kill()  # which looks first whether it has ended
+
+
+async def _gone(process: Popen[bytes]) -> None:
+    """Leave nothing of it: also where the engine stops, or it said what it should not."""
+    process.kill()
+    assert process.stdin is not None
+    process.stdin.close()  # nothing was said there: that it closes tells the process that the engine is gone
+    await asyncio.to_thread(process.wait)
 
 
 def _record(said: Mapping[str, Any], actor: Mapping[str, Any], at_us: int) -> Record:
