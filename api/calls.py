@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from api.large import Unread
 
 JSON = "application/json"
 
@@ -24,7 +27,8 @@ class Claims:
 class Call:
     """One request that passed the contract: parameters typed, body parsed, `raw` its exact bytes.
 
-    `media` is the media type of the body; only JSON comes parsed. `accept` is the one that was negotiated.
+    `media` is the media type of the body; only JSON comes parsed, and of what is `unread` only what stands beside the
+    instances. `accept` is the one that was negotiated.
     `claims` is None on public operations only.
     """
 
@@ -36,6 +40,7 @@ class Call:
     raw: bytes = b""
     media: str = JSON
     accept: str = JSON
+    unread: Unread | None = None
 
     @property
     def caller(self) -> Claims:

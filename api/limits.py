@@ -72,6 +72,11 @@ class Limit:
         self._paid_at[name] = now_s + owed_s + count * each_s
         return None
 
+    def give_back(self, name: str, count: int) -> None:
+        """Let it be as if so many had not been taken."""
+        if self._quota and name in self._paid_at:
+            self._paid_at[name] -= count * WINDOW_S / self._quota
+
     def _make_room(self, now_s: float) -> None:
         while self._paid_at:
             first = next(iter(self._paid_at))

@@ -20,6 +20,7 @@ from api import conditions, denials, negotiation
 from api.bodies import read_json
 from api.calls import JSON, Answer, Call
 from api.contract import Contract
+from api.large import Cutter
 from api.parameters import Parameters
 from api.problems import RequestRefused, validation
 from api.schemas import Schema
@@ -28,6 +29,7 @@ BODY_DEADLINE_S = 10
 FORM = "application/x-www-form-urlencoded"
 MAX_FORM_BYTES = 16 << 10
 _CALL = "onrecord_call"
+_JSON_WILL_DO = (None, "*/*", JSON)  # without a closer look
 
 Handler = Callable[[Call], Any]
 
@@ -68,6 +70,7 @@ class Checked:
         content = spec.get("requestBody", {}).get("content", {})
         self._media = tuple(content)
         self._schema = Schema(content[JSON]["schema"], declared.components) if JSON in content else None
+        self._large = Cutter.of(self._schema, spec, declared.components) if self._schema else None
         self._max_bytes = MAX_FORM_BYTES if FORM in content else declared.max_body_bytes
         self._answers = _answers(spec)
 
@@ -79,12 +82,11 @@ class Checked:
         if self._media:
             media = self._check_headers(headers)
             raw = await read_body(receive, int(headers["content-length"]), self._max_bytes)
-        try:
-            body = self._parse(raw) if self._media and media == JSON else None
-            accept = self._negotiate(headers.get("accept"))
-        except RequestRefused as refused:
-            refused.tell(**denials.of_body(raw))
-            raise
+        whole = functools.partial(self._read, raw, media, headers)
+        unread = None
+        if self._large is not None and headers.get("accept") in _JSON_WILL_DO:
+            unread = self._large.cut(raw, whole)
+        body, accept = whole() if unread is None else (unread.rest, JSON)
         token = scope["extensions"].get(denials.CONTEXT, {}).get("token_info", {})
         scope["extensions"][_CALL] = Call(
             claims=token.get("claims"),
@@ -95,8 +97,18 @@ class Checked:
             raw=raw,
             media=media,
             accept=accept,
+            unread=unread,
         )
         await self._next(scope, receive, send)
+
+    def _read(self, raw: bytes, media: str, headers: Mapping[str, str]) -> tuple[Any, str]:
+        """Read a body and choose what to answer, in this order."""
+        try:
+            body = self._parse(raw) if self._media and media == JSON else None
+            return body, self._negotiate(headers.get("accept"))
+        except RequestRefused as refused:
+            refused.tell(**denials.of_body(raw))
+            raise
 
     def _check_headers(self, headers: Mapping[str, str]) -> str:
         length = headers.get("content-length", "")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -13,8 +13,10 @@ import orjson
 from api import cells, cursors, times
 from api.calls import JSON, Answer, Call, Claims
 from api.keyed import keyed
+from api.large import Unread
 from api.line import EngineUnavailable, Line, recorded, unavailable
 from api.problems import RequestRefused
+from api.wire import HANDED_BACK, Frame
 from db.lookups import Filter, FoundPrediction, Lookups, Position
 from db.records import new_id
 
@@ -45,10 +47,9 @@ class Predictions:
     async def create(self, model: str, call: Call) -> Answer:
         """Hand the exact bytes to the engine; its answer comes when, and only when, the record is durable."""
         received_at_us = self.clock_us()
-        record = str(new_id(received_at_us))
         head = {
             "do": "predict",
-            "record": record,
+            "record": str(new_id(received_at_us)),
             "client": call.caller.client_id,
             "jti": call.caller.jti,
             "model": model,
@@ -56,14 +57,30 @@ class Predictions:
             "alias": call.body.get("alias"),
             "explain": call.body.get("explain", False),
             "received_at_us": received_at_us,
-            "instances": len(call.body["instances"]),
             **keyed(call, f"POST /v1/models/{model}/predictions"),
         }
+        if call.unread is not None:
+            return await self._create_unread(head, call.unread, call.raw)
+        return recorded(await self._ask(head, len(call.body["instances"]), call.raw), self.root_path)
+
+    async def _create_unread(self, head: Mapping[str, Any], unread: Unread, raw: bytes) -> Answer:
+        """Let the engine read a large body; where that gives no answer, what is wrong with the body is said first."""
         try:
-            frame = await self.line.ask(head, call.raw)
-        except EngineUnavailable as lost:
-            raise unavailable(record) from lost
+            frame = await self._ask({**head, "unread": unread.told}, unread.count, raw)
+        except RequestRefused:
+            unread.read()
+            raise
+        if frame.head["status"] >= 400:
+            body, _ = unread.read()
+            if HANDED_BACK in frame.head:
+                frame = await self._ask(head, len(body["instances"]), raw)
         return recorded(frame, self.root_path)
+
+    async def _ask(self, head: Mapping[str, Any], instances: int, raw: bytes) -> Frame:
+        try:
+            return await self.line.ask({**head, "instances": instances}, raw)
+        except EngineUnavailable as lost:
+            raise unavailable(head["record"]) from lost
 
     def search(self, call: Call) -> Answer:
         """Answer one page as JSON, or everything that matches as a stream of lines."""

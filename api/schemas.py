@@ -97,6 +97,14 @@ def reached(root: Any, components: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
+def resolved(schema: Mapping[str, Any], components: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the component that a schema refers to, or the schema itself."""
+    if "$ref" not in schema:
+        return schema
+    found: Mapping[str, Any] = components[schema["$ref"].removeprefix(_COMPONENTS)]
+    return found
+
+
 def _names(schema: Any) -> Iterator[str]:
     if isinstance(schema, list):
         for each in schema:

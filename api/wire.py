@@ -23,6 +23,7 @@ HEAD_BYTES = 32 << 10
 READ_BYTES = 256 << 10
 # Answers outgrow their requests: an instance of 12 bytes is answered with 130, with warnings more.
 ANSWER_BYTES = 64 << 20
+HANDED_BACK = "handed_back"  # in the head of an answer: ask again once the body was read
 
 
 class FrameRefused(Exception):

@@ -17,6 +17,7 @@ from operator import itemgetter
 from types import NoneType
 from typing import cast
 
+from models.declared import Allowed, Declared, Undeclared
 from models.manifest import FeatureProfile
 
 Column = list[object]
@@ -98,30 +99,39 @@ class Rows:
 class Features:
     """All features of one version, in training order."""
 
-    __slots__ = ("_pick", "_readers", "_texts")
+    __slots__ = ("_names", "_pick", "_readers", "_texts")
 
     def __init__(self, profiles: Sequence[FeatureProfile]) -> None:
         self._readers = tuple(_Reader(profile) for profile in profiles)
-        self._pick = _picking([profile.name for profile in profiles])
+        self._names = tuple(profile.name for profile in profiles)
+        self._pick = _picking(self._names)
         self._texts = [place for place, profile in enumerate(profiles) if profile.text]
 
-    def check(self, instances: Sequence[Mapping[str, object]]) -> Rows:
+    def check(self, instances: Sequence[Mapping[str, object]], declared: Declared | None = None) -> Rows:
         """
         Turn instances into rows, whole or not at all.
 
-        Members that are no features ("reference") are passed over: the contract refuses strangers at the door.
+        Members that are no features ("reference") are passed over: the contract refuses strangers at the door. Where
+        no door has read them, it is `declared` what the contract allows.
 
         Raises:
             BadFeatures: naming every culprit by its JSON Pointer into the request, never by its value.
+            Undeclared: they are not plainly what the contract allows (models/declared.py).
         """
+        if declared is not None:
+            declared.insist_on_members(instances, self._names)
         if not instances:
             return Rows(tuple([] for _ in self._readers), [])
         columns = []
         found: list[tuple[int, int, Culprit]] = []
         total = 0
         unlike: list[tuple[Unlike, ...]] = [()] * len(instances)
-        for place, (reader, column) in enumerate(zip(self._readers, self._columns(instances), strict=True)):
-            if reader.is_ordinary(column):
+        given = self._columns(instances, may_lack=declared is None)
+        for place, (reader, column) in enumerate(zip(self._readers, given, strict=True)):
+            is_ordinary = reader.is_ordinary(column)
+            if declared is not None:
+                reader.insist(declared.features[self._names[place]], column, is_ordinary=is_ordinary)
+            if is_ordinary:
                 columns.append(column)
             elif reader.accepts(column):
                 columns.append(column)
@@ -135,11 +145,13 @@ class Features:
             raise BadFeatures(tuple(culprit for _, _, culprit in found[:LISTED_CULPRITS]), total)
         return Rows(tuple(columns), unlike)
 
-    def _columns(self, instances: Sequence[Mapping[str, object]]) -> list[Column]:
+    def _columns(self, instances: Sequence[Mapping[str, object]], *, may_lack: bool) -> list[Column]:
         """Take all features out of every instance, each of which is visited once: they do not fit into a cache."""
         try:
             values = list(chain.from_iterable(map(self._pick, instances)))
-        except KeyError:
+        except KeyError as lacking:
+            if not may_lack:
+                raise Undeclared("an instance lacks a feature") from lacking
             return [reader.column(instances) for reader in self._readers]
         columns = [values[place :: len(self._readers)] for place in range(len(self._readers))]
         for place in self._texts:
@@ -200,6 +212,13 @@ class _Reader:
             return False
         # A NaN can hide from min and max, an integer beyond the doubles cannot.
         return all(map(isfinite, (least, most) if types == {int} else numbers))
+
+    def insist(self, allowed: Allowed, column: Column, *, is_ordinary: bool) -> None:
+        """Hold a column against what the contract allows; raises Undeclared, also where it is not as it was sent."""
+        if self._profile.text:
+            raise Undeclared(self._profile.name)
+        if not (is_ordinary and allowed.covers(self._ordinary, self._low, self._high, self._known)):
+            allowed.insist(self._profile.name, column)
 
     def _are_known(self, column: Column) -> bool:
         """Say whether all are known categories; what equals a text is one, so that no type has to be looked at."""

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from models.declared import Declared
 from models.features import BadFeatures, Column, Culprit, Features, Rows, Unlike
 from models.manifest import FeatureProfile, Manifest, Target
 
@@ -99,14 +100,15 @@ class Model:
         """Copy what the pickle holds, for another thread; the copy has no twin."""
         return Model(self.manifest, deepcopy(self.estimator))
 
-    def check(self, instances: Sequence[Mapping[str, object]]) -> Rows:
+    def check(self, instances: Sequence[Mapping[str, object]], declared: Declared | None = None) -> Rows:
         """
         Turn instances into rows for `predict`, whole or not at all.
 
         Raises:
             BadFeatures: naming every value that cannot be predicted from.
+            Undeclared: they are not plainly what is declared, where that is given.
         """
-        return self._features.check(instances)
+        return self._features.check(instances, declared)
 
     def predict(self, rows: Rows) -> list[Prediction]:
         """

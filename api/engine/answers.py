@@ -12,13 +12,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
-from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import orjson
 import structlog
 
 from api.engine import wording
+from api.engine.asked import WRONG, Asked, checked, read, read_first
 from api.engine.desk import Answer, Request
 from api.engine.twins import Twins
 from api.engine.wording import Trouble
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from models.reasons import Reasons
 
 ROWS_PER_CALL = 4096
-# What a body that passed the door can still be: not JSON as the contract has it, or with values of no feature.
-_WRONG = (BadFeatures, ValueError, TypeError, KeyError, AttributeError)
 log = structlog.get_logger()
 
 
@@ -52,17 +50,6 @@ class Ready:
     def size(self) -> int:
         """Count the bytes that the commit has to carry."""
         return sum(len(each.input) + len(each.output) for each in self.records)
-
-
-@dataclass(slots=True, frozen=True, kw_only=True)
-class _Asked:
-    request: Request
-    instances: list[dict[str, Any]]
-    references: list[str | None]
-    is_explained: bool
-
-    def __len__(self) -> int:
-        return len(self.instances)
 
 
 @dataclass(slots=True, frozen=True)
@@ -104,12 +91,17 @@ class Answering:
             self._twin = _By.of(model.twin, f"twin:{claim.way}", twin=told)
 
     def answers(self, requests: Sequence[Request]) -> Iterator[list[Ready]]:
-        """Answer every request, in order, as many at a time as one call to the model takes."""
+        """Answer every request, in order, as many at a time as one call to the model takes.
+
+        Requests that no door has read are left out where they are not plainly what the contract allows.
+        """
         refused: list[Ready] = []
-        asked: list[_Asked] = []
+        asked: list[Asked] = []
         rows = 0
         for request in requests:
             found = self._read(request)
+            if found is None:
+                continue
             if isinstance(found, Ready):
                 refused.append(found)
                 continue
@@ -118,42 +110,41 @@ class Answering:
                 asked, rows = [], 0
             asked.append(found)
             rows += len(found)
-        yield refused + (self._answer(asked) if asked else [])
+        if ready := refused + (self._answer(asked) if asked else []):
+            yield ready
 
-    def _read(self, request: Request) -> _Asked | Ready:
+    def _read(self, request: Request) -> Asked | Ready | None:
+        if request.unread is not None:
+            return read_first(request, request.unread, self._model)
         try:
-            body = orjson.loads(request.body)
-            instances = body["instances"]
-            references = [instance.get("reference") for instance in instances]
-            explained = bool(body.get("explain"))
-        except _WRONG:
+            return read(request)
+        except WRONG:
             return self._problem(request, wording.MALFORMED)
-        return _Asked(request=request, instances=instances, references=references, is_explained=explained)
 
-    def _answer(self, asked: Sequence[_Asked]) -> list[Ready]:
+    def _answer(self, asked: Sequence[Asked]) -> list[Ready]:
         """Check what all ask in one pass, half the work of many; where that fails, find out who is to be refused."""
         try:
             rows = self._check(asked)
-        except _WRONG as wrong:
+        except WRONG as wrong:
             if len(asked) == 1:
                 return [self._refused(asked[0].request, wrong)]
         else:
             return self._predict(asked, rows)
         refused: list[Ready] = []
-        good: list[tuple[_Asked, Rows]] = []
+        good: list[tuple[Asked, Rows]] = []
         for each in asked:
             try:
                 good.append((each, self._check([each])))
-            except _WRONG as wrong:
+            except WRONG as wrong:
                 refused.append(self._refused(each.request, wrong))
         if not good:
             return refused
         fine, parts = zip(*good, strict=True)
         return refused + self._predict(fine, Rows.join(parts))
 
-    def _check(self, asked: Sequence[_Asked]) -> Rows:
+    def _check(self, asked: Sequence[Asked]) -> Rows:
         model = self._explaining() if any(each.is_explained for each in asked) else self._model
-        return model.check(list(chain.from_iterable(each.instances for each in asked)))
+        return checked(asked, model)
 
     def _refused(self, request: Request, wrong: Exception) -> Ready:
         if not isinstance(wrong, BadFeatures):
@@ -161,7 +152,7 @@ class Answering:
         culprits = [{"pointer": each.pointer, "detail": each.detail} for each in wrong.culprits]
         return self._problem(request, wording.invalid(request.version, culprits, wrong.total))
 
-    def _predict(self, asked: Sequence[_Asked], rows: Rows) -> list[Ready]:
+    def _predict(self, asked: Sequence[Asked], rows: Rows) -> list[Ready]:
         try:
             by, predictions = self._ask(asked, rows)
         except PredictionFailed as failed:
@@ -189,7 +180,7 @@ class Answering:
         return self._reasons
 
     def _told(
-        self, asked: _Asked, own: Callable[[], Rows], predictions: Sequence[Prediction]
+        self, asked: Asked, own: Callable[[], Rows], predictions: Sequence[Prediction]
     ) -> list[dict[str, Any]]:
         answers = [answer(each, self._target) for each in predictions]
         if not asked.is_explained:
@@ -197,7 +188,7 @@ class Answering:
         told = self._explaining().tell(asked.instances, own(), predictions)
         return [each | why for each, why in zip(answers, told, strict=True)]
 
-    def _ask(self, asked: Sequence[_Asked], rows: Rows) -> tuple[_By, list[Prediction]]:
+    def _ask(self, asked: Sequence[Asked], rows: Rows) -> tuple[_By, list[Prediction]]:
         """Answer by the twin, where there is one that is trusted; what it cannot answer, the pickle may.
 
         Where reasons are asked for it is the pickle: they add up to what was answered, to the last digits.
@@ -209,7 +200,7 @@ class Answering:
         return self._pickle, self._model.predict(rows)
 
     def _predicted(
-        self, asked: _Asked, by: _By, own: Callable[[], Rows], predictions: Sequence[Prediction], at_us: int
+        self, asked: Asked, by: _By, own: Callable[[], Rows], predictions: Sequence[Prediction], at_us: int
     ) -> Ready:
         """Write the answer of one request; `own` cuts its rows out of those of all."""
         request = asked.request
@@ -226,7 +217,7 @@ class Answering:
         leaving = Answer(request=request, status=201, body=body)
         return self._ready(leaving, by, meta, tuple(rows))
 
-    def _body(self, asked: _Asked, own: Callable[[], Rows], predictions: Sequence[Prediction]) -> bytes:
+    def _body(self, asked: Asked, own: Callable[[], Rows], predictions: Sequence[Prediction]) -> bytes:
         """Word the answer; raises PredictionFailed where its reasons do not add up."""
         request, references = asked.request, asked.references
         name = (str(request.record), request.model, request.version)

@@ -119,6 +119,8 @@ class Lane:
             for ready in answering.answers(group):
                 self._deliver(ready, is_lone=len(group) == 1 and not self._waiting)
                 delivered.update(each.answer.request for each in ready)
+            if unread := [request for request in group if request not in delivered]:
+                self._loop.call_soon_threadsafe(self._desk.hand_back, unread)
         except Exception:
             # A fault of this program, not of the model. Whoever has an answer on its way keeps it.
             log.exception("answering-failed", requests=len(group))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -44,6 +44,9 @@ class Request:
     stage: str = "queue"
     key: RequestKey | None = None
     left: Callable[[], None] | None = None  # called when it is answered
+    # What the contract says of its instances, where no door has read them (api/large.py).
+    unread: Mapping[str, Any] | None = None
+    uncounted: Callable[[], None] | None = None  # called when it is handed back
 
 
 @dataclass(slots=True, frozen=True, kw_only=True)
@@ -116,6 +119,15 @@ class Desk:
             if self._leave(request):
                 turn_away(request, slug, detail, **extra)
 
+    def hand_back(self, requests: Iterable[Request]) -> None:
+        """Let doors read what they did not, as if it had never been here."""
+        for request in requests:
+            if self._leave(request):
+                if request.uncounted is not None:
+                    request.uncounted()
+                head, body = refusal("validation", "the body is to be read before it is asked again")
+                write(request.door, wire.encode(request.number, {**head, wire.HANDED_BACK: True}, body))
+
     def refuse_late(self, now: float, *, is_stuck: bool = False) -> int:
         """Refuse everyone whose deadline has passed and say how many there were.
 
@@ -172,6 +184,7 @@ def request_of(
         deadline=deadline,
         body=frame.body,
         explain=head.get("explain") is True,
+        unread=head.get("unread"),
         key=key,
     )
 
