@@ -56,7 +56,7 @@ from api.schemas import Schema
 from api.security_events import SecurityEvents
 from api.settings import Settings
 from api.split import split
-from api.throttle import Throttle
+from api.throttle import Failures, Throttle
 from api.tokens import Elsewhere, Tokens
 from api.usage import Usage
 from api.uses import Uses
@@ -82,6 +82,7 @@ def create_door(settings: Settings) -> ASGIApp:
     reader = open_reader(settings.database_url)
     line = Line(settings.engine_socket, wire.ANSWER_BYTES, settings.answer_deadline_s + GRACE_S)
     events = Events(line, _now_us)
+    failures = Failures(line, settings.failures_per_address)
     inside = Inside()
     uses = Uses(line, _now_us)
     callers = Callers(issuer, lambda: db.standing.read(reader, _now_us()), _now_s, seen=uses.note)
@@ -104,8 +105,8 @@ def create_door(settings: Settings) -> ASGIApp:
     tokens = _tokens(settings, agreed, callers, reader, line)
     handlers = _handlers(settings, agreed, reader, line, tokens)
     api = direct.connect(agreed, handlers, callers.authorize, settings.max_body_bytes, lifespan)
-    api = Throttle(api, line, settings.failures_per_address)
-    door = split(api, create_pages(settings, agreed, inside, callers.believe), agreed)
+    pages = create_pages(settings, agreed, inside, callers.believe, failures)
+    door = split(Throttle(api, failures), pages, agreed)
     front = Front(Guard(door, settings.hosts, settings.max_body_bytes), agreed, events, _now_us)
     inside.open(front)
     return front

@@ -2,53 +2,28 @@
 
 from __future__ import annotations
 
-import base64
-import json
 import threading
 import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import httpx
-import jwt
 import pytest
 
 from api.authority import FETCH_S, UNKNOWN_S, Foreign
-from api.jwks import NoKey, SigningKey, VerifyingKey, new_pem, read_set
+from api.jwks import NoKey, SigningKey, VerifyingKey, read_set
 from api.jwts import Profile, TokenRefused
 from api.pages.granting import Issuer
 from api.problems import RequestRefused
 from tests import auditor
+from tests.engines import wait_for
+from tests.issuers import AUDIENCE, ISSUER, KEYS, NOW, Issues, key_set, token
 from tests.pages import Person
 from tests.service import Service, running
 
-ISSUER = "https://sso.example/realms/bank"
-AUDIENCE = "onrecord"
-NOW = 1_800_000_000
-KEYS = {algorithm: SigningKey.of_pem(new_pem(algorithm)) for algorithm in ("RS256", "ES256")}
 PROFILE = Profile(issuer=ISSUER, audience=AUDIENCE, is_ours=False)
-
-
-def _set(*keys: SigningKey) -> dict[str, Any]:
-    """Publish keys as Keycloak does: beside one for encryption, with certificates."""
-    encryption = {"kid": "enc-1", "kty": "RSA", "alg": "RSA-OAEP", "use": "enc", "n": "AQAB", "e": "AQAB"}
-    return {"keys": [encryption, *({**each.verifying.jwk(), "x5t": "AAAA"} for each in keys)]}
-
-
-def _token(
-    algorithm: str = "RS256", at_s: int = NOW, header: dict[str, Any] | None = None, **changes: Any
-) -> str:
-    """Sign what Keycloak writes for a client with a service account."""
-    claims = {
-        "iss": ISSUER, "aud": [AUDIENCE, "account"], "sub": "7d0c5f1e-2f8b-4a53-9d2e-1b7a", "azp": "loans",
-        "typ": "Bearer", "scope": "profile predict models:read", "iat": at_s, "exp": at_s + 300,
-        "jti": "trrtcc:0f3a", "acr": "1", "realm_access": {"roles": ["offline_access"]},
-    } | changes  # fmt: skip
-    key = KEYS[algorithm]
-    kept = {name: value for name, value in claims.items() if value is not ...}
-    return jwt.encode(kept, key.private, algorithm, {"typ": "JWT", "kid": key.verifying.kid} | (header or {}))
 
 
 class _Clock:
@@ -62,7 +37,7 @@ class _Publisher:
     """An issuer's key set that tests change, break, and count the visits of."""
 
     def __init__(self, *keys: SigningKey) -> None:
-        self.content: object = _set(*keys)
+        self.content: object = key_set(*keys)
         self.visits = 0
 
     def __call__(self) -> dict[str, VerifyingKey]:
@@ -81,7 +56,7 @@ def _foreign(publisher: _Publisher, clock: _Clock | None = None) -> Foreign:
 @pytest.mark.parametrize("algorithm", KEYS)
 def test_a_token_of_the_issuer_names_its_client(algorithm: str) -> None:
     """Who calls is `azp` where there is no `client_id`; scopes of others mean nothing here and do no harm."""
-    claims = _foreign(_Publisher(*KEYS.values())).verify(_token(algorithm), NOW)
+    claims = _foreign(_Publisher(*KEYS.values())).verify(token(algorithm), NOW)
 
     assert (claims.client_id, claims.jti) == ("loans", "trrtcc:0f3a")
     assert claims.scopes == {"profile", "predict", "models:read"}
@@ -98,7 +73,7 @@ def test_a_token_of_the_issuer_names_its_client(algorithm: str) -> None:
 def test_a_wrong_claim_is_refused(changes: dict[str, Any]) -> None:
     """Issuer, audience, times and names are held to the same rules as our own."""
     with pytest.raises(TokenRefused):
-        _foreign(_Publisher(KEYS["RS256"])).verify(_token(**changes), NOW)
+        _foreign(_Publisher(KEYS["RS256"])).verify(token(**changes), NOW)
 
 
 @pytest.mark.parametrize(
@@ -107,24 +82,24 @@ def test_a_wrong_claim_is_refused(changes: dict[str, Any]) -> None:
 def test_a_wrong_header_is_refused(header: dict[str, Any]) -> None:
     """No member that would have to be followed, no other kind of token, no key for another use."""
     with pytest.raises(TokenRefused):
-        _foreign(_Publisher(KEYS["RS256"])).verify(_token(header=header), NOW)
+        _foreign(_Publisher(KEYS["RS256"])).verify(token(header=header), NOW)
 
 
 def test_an_unknown_key_is_looked_for_once_in_a_while_and_never_by_a_request() -> None:
     """A stranger's `kid` makes nobody fetch; the next look in the background finds a key that is really new."""
     clock, publisher = _Clock(), _Publisher(KEYS["RS256"])
     foreign = _foreign(publisher, clock)
-    publisher.content = _set(*KEYS.values())
+    publisher.content = key_set(*KEYS.values())
     for _ in range(100):
         with pytest.raises(TokenRefused):
-            foreign.verify(_token("ES256"), NOW)
+            foreign.verify(token("ES256"), NOW)
     foreign.refresh()
     assert publisher.visits == 1
 
     clock.now += UNKNOWN_S
     foreign.refresh()
 
-    assert foreign.verify(_token("ES256"), NOW).client_id == "loans"
+    assert foreign.verify(token("ES256"), NOW).client_id == "loans"
     assert publisher.visits == 2
 
 
@@ -142,7 +117,7 @@ def test_keys_that_were_known_outlast_an_issuer_that_is_down() -> None:
         clock.now += FETCH_S
         foreign.refresh()
 
-        assert foreign.verify(_token(), NOW).client_id == "loans"
+        assert foreign.verify(token(), NOW).client_id == "loans"
 
 
 def test_nobody_can_tell_before_the_first_keys_are_known() -> None:
@@ -151,7 +126,7 @@ def test_nobody_can_tell_before_the_first_keys_are_known() -> None:
     publisher.content = OSError("down")
 
     with pytest.raises(RequestRefused) as refused:
-        _foreign(publisher).verify(_token(), NOW)
+        _foreign(publisher).verify(token(), NOW)
 
     assert refused.value.fault.slug == "issuer-unavailable"
 
@@ -166,57 +141,32 @@ def test_secret_keys_and_weak_ones_in_a_set_are_passed_over() -> None:
         )
 
 
-class _Issues(BaseHTTPRequestHandler):
-    """An issuer as a server: its metadata, its keys, and tokens for a client that proves who it is."""
-
-    @property
-    def name(self) -> str:
-        return f"http://{self.headers['Host']}/realms/bank"
-
-    def do_GET(self) -> None:  # the name that http.server looks for
-        metadata = {"issuer": self.name, "token_endpoint": f"{self.name}/token"}
-        self._answer(200, metadata if self.path.endswith("openid-configuration") else _set(*KEYS.values()))
-
-    def do_POST(self) -> None:  # as above
-        form = self.rfile.read(int(self.headers["Content-Length"]))
-        known = f"Basic {base64.b64encode(b'loans:s3%2Fcret').decode()}"
-        if (self.headers["Authorization"], form) != (known, b"grant_type=client_credentials"):
-            self._answer(401, {"error": "invalid_client"})
-            return
-        scope = "profile predict predictions:read models:read"
-        self._answer(200, {"access_token": _token(at_s=int(time.time()), iss=self.name, scope=scope)})
-
-    def _answer(self, status: int, content: object) -> None:
-        body = json.dumps(content).encode()
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: object) -> None:
-        return
-
-
 @pytest.fixture(scope="module")
 def foreign(short_folder: Path) -> Iterator[Service]:
     """Run a service that believes such an issuer."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), _Issues) as server:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Issues) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         name = f"http://127.0.0.1:{server.server_port}/realms/bank"
         settings = {
             "ONRECORD_ISSUER": name,
             "ONRECORD_ISSUER_KEYS": f"{name}/certs",
             "ONRECORD_AUDIENCE": AUDIENCE,
+            "ONRECORD_FAILURES_PER_ADDRESS": "3",
+            "ONRECORD_TRUSTED_PROXIES": "127.0.0.1",
         }
         with running(short_folder / "foreign", None, **settings) as service:
             yield service
         server.shutdown()
 
 
+def _issued(foreign: Service, scope: str = "predict models:read") -> str:
+    return token(at_s=int(time.time()), iss=foreign.environment["ONRECORD_ISSUER"], scope=scope)
+
+
 def test_the_service_believes_the_issuer_it_is_told(foreign: Service) -> None:
     """Its clients predict by its tokens, within their scopes; this service then issues no tokens and says who does."""
     url, name = foreign.url, foreign.environment["ONRECORD_ISSUER"]
-    bearer = {"Authorization": f"Bearer {_token(at_s=int(time.time()), iss=name)}"}
+    bearer = {"Authorization": f"Bearer {_issued(foreign)}"}
 
     answer = httpx.post(
         f"{url}/v1/models/housing/predictions", json={"instances": [{"age": 50}]}, headers=bearer
@@ -255,6 +205,36 @@ def test_a_person_signs_in_by_the_issuer(foreign: Service) -> None:
         assert f"issued by {name}" in everywhere.text
         assert thief.look("/models/housing").status_code == 303
     assert auditor.audit(foreign.database_url, {}) == []
+
+
+def test_who_guesses_a_secret_of_the_issuer_is_stopped_here(foreign: Service) -> None:
+    """Soon no guess reaches the issuer, who sees only the door's address; others sign in, and it is all noted."""
+    bearer = {"Authorization": f"Bearer {_issued(foreign, 'audit:read')}"}
+    with Person(foreign) as guesser, Person(foreign) as other:
+        guesser.http.headers["X-Forwarded-For"] = "192.0.2.7"
+        other.http.headers["X-Forwarded-For"] = "192.0.2.8"
+
+        def guess() -> bool:
+            known = len(Issues.asked)
+            answer = guesser.send("/sign-in", {"client_id": "loans", "client_secret": "guess"})
+            assert answer.status_code in (401, 429)
+            assert (answer.status_code == 429) == ("Too many attempts failed from here" in answer.text)
+            return len(Issues.asked) == known
+
+        def signs_in() -> bool:  # a busy issuer may be asked again
+            form = {"client_id": "loans", "client_secret": "s3/cret"}
+            return other.send("/sign-in", form).status_code == 303
+
+        wait_for(guess)
+        wait_for(signs_in)
+
+    def is_noted() -> bool:
+        found = httpx.get(
+            f"{foreign.url}/v1/security-events", params={"kind": "token-refused"}, headers=bearer
+        )
+        return "192.0.2.7" in found.text
+
+    wait_for(is_noted)
 
 
 @pytest.mark.parametrize(

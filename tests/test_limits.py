@@ -19,7 +19,7 @@ from api import denials
 from api.limits import Limit, refused
 from api.line import EngineUnavailable
 from api.problems import RequestRefused
-from api.throttle import REMEMBERED, Throttle
+from api.throttle import REMEMBERED, Failures
 from tests.service import Caller, Service, running
 
 QUOTAS = {
@@ -126,23 +126,23 @@ class Dead:
 
 def test_a_door_alone_counts_by_itself_in_bounded_memory() -> None:
     """Without an engine a door still refuses who fails too often, and forgets the oldest of too many."""
-    throttle = Throttle(lambda *_: None, Dead(), 1, lambda: 0.0)  # type: ignore[arg-type, return-value]  # neither is asked
+    failures = Failures(Dead(), 1, lambda: 0.0)  # type: ignore[arg-type]  # it is asked, and does not answer
 
     async def flood() -> list[list[bool]]:
         places = range(REMEMBERED + 100)
-        return [await _refused(throttle, f"10.0.{place >> 8}.{place & 255}") for place in places]
+        return [await _refused(failures, f"10.0.{place >> 8}.{place & 255}") for place in places]
 
     found = asyncio.run(flood())
 
     assert all(each == [False, True] for each in found)
-    assert len(throttle) == REMEMBERED
+    assert len(failures) == REMEMBERED
 
 
-async def _refused(throttle: Throttle, address: str) -> list[bool]:
+async def _refused(failures: Failures, address: str) -> list[bool]:
     found = []
     for _ in range(2):
         try:
-            await throttle._count(address)
+            await failures.count(address)
         except RequestRefused:
             found.append(True)
         else:

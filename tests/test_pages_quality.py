@@ -12,10 +12,12 @@ from api import contract, keys
 from api.app import CONTRACT
 from api.calls import Claims
 from api.jwts import TokenRefused
+from api.line import Line
 from api.pages.access import Access, Visitor
 from api.pages.application import create_pages
 from api.pages.calling import Answered, ApiRefused, Inside, Question
 from api.settings import Settings
+from api.throttle import Failures
 
 TEST_ROWS = {"test_rows": 9769, "name": "Adult", "train_rows": 39073}
 RATE = {"value": 0.8671, "low": 0.86, "high": 0.874, "n": 500}
@@ -82,7 +84,9 @@ def _page(
     keys.create(tmp_path, "ES256")
     settings = Settings.from_environment({"ONRECORD_VAR": str(tmp_path)})
     monkeypatch.setattr(Access, "visitor", lambda _self, _model: visitor)
-    pages = create_pages(settings, contract.read(CONTRACT, 10), Inside(), _believe)
+    pages = create_pages(
+        settings, contract.read(CONTRACT, 10), Inside(), _believe, Failures(Line(tmp_path, 1, 1), 0)
+    )
     answer = pages.test_client().get(f"/models/{model}/performance{asked}", headers={"Accept-Language": "de"})
     assert answer.status_code == 200
     return answer.text

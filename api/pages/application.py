@@ -21,6 +21,7 @@ from api.pages.quality import create_quality
 from api.pages.signing import signing
 from api.problems import PROBLEMS
 from api.settings import Settings
+from api.throttle import Failures
 
 # Styles and pictures of our own, forms to ourselves; no script at all.
 POLICY = (
@@ -32,7 +33,11 @@ STATIC_S = 3600
 
 
 def create_pages(
-    settings: Settings, contract: Contract, inside: Inside, believe: Callable[[str], Claims]
+    settings: Settings,
+    contract: Contract,
+    inside: Inside,
+    believe: Callable[[str], Claims],
+    failures: Failures,
 ) -> Flask:
     """Build everything a person can look at; raises KeyRefused where the cookie's key cannot be made."""
     pages = Flask("api", template_folder="templates", static_folder="static", static_url_path="/static")
@@ -43,7 +48,7 @@ def create_pages(
         SEND_FILE_MAX_AGE_DEFAULT=STATIC_S,
     )
     session.install(pages, settings, keys.read_cursor_key(settings.var), believe)
-    granting.install(pages, settings)
+    granting.install(pages, settings, failures)
     calling.install(pages, inside)
     CSRFProtect(pages)
     locales.install(pages)

@@ -8,9 +8,9 @@ counts for the address of the person who looks at the page.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping
+from collections.abc import Coroutine, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 from urllib.parse import urlencode
 
 import httpx
@@ -23,6 +23,7 @@ from api.pages import session
 # Longer than any deadline of the API, so that its own refusal arrives first.
 WITHIN_S = 640.0
 _EXTENSION = "onrecord-inside"
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,10 +72,13 @@ class Inside:
 
     def ask(self, asked: httpx.Request, client: tuple[str, int], root_path: str) -> Answered:
         """Ask from a thread and wait for the whole answer."""
-        if self._front is None or self._loop is None:
+        return self.wait(self._ask(asked, client, root_path))
+
+    def wait(self, work: Coroutine[Any, Any, Result]) -> Result:
+        """Have something done on the loop, from a thread, and wait for it."""
+        if self._loop is None:
             raise RuntimeError("a page asked before the door was open")
-        waiting = asyncio.run_coroutine_threadsafe(self._ask(asked, client, root_path), self._loop)
-        return waiting.result(WITHIN_S)
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(WITHIN_S)
 
     async def _ask(self, asked: httpx.Request, client: tuple[str, int], root_path: str) -> Answered:
         transport = httpx.ASGITransport(cast(Any, self._front), root_path=root_path, client=client)
@@ -117,11 +121,20 @@ def ask(question: Question) -> Answered:
         headers["Content-Length"] = str(len(question.body))
     url = f"http://{request.host}{request.script_root}{question.path}{query}"
     asked = httpx.Request(question.method, url, content=question.body or None, headers=headers)
-    inside: Inside = current_app.extensions[_EXTENSION]
-    answered = inside.ask(asked, tuple(scope["client"] or ("", 0)), request.script_root)
+    answered = _inside().ask(asked, tuple(scope["client"] or ("", 0)), request.script_root)
     if answered.status >= 400:
         raise ApiRefused(answered)
     return answered
+
+
+def wait(work: Coroutine[Any, Any, Result]) -> Result:
+    """Have something done on the door's loop and wait for it."""
+    return _inside().wait(work)
+
+
+def _inside() -> Inside:
+    found: Inside = current_app.extensions[_EXTENSION]
+    return found
 
 
 def _pairs(query: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

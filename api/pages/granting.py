@@ -1,7 +1,8 @@
 """How a page gets a token for who gives an id and a secret: of this service, or of the issuer that it believes.
 
 Another issuer's token endpoint is found by the issuer's own metadata (OpenID Connect Discovery 1.0, 4; RFC 8414, 3) and
-asked with client credentials. The secret goes there, once, and is kept nowhere.
+asked with client credentials. The secret goes there, once, and is kept nowhere. Who guesses is counted as at our own
+`/oauth/token`, by address: the issuer sees only the door's.
 """
 
 from __future__ import annotations
@@ -18,11 +19,13 @@ import flask
 import httpx
 import orjson
 
-from api.calls import Claims
+from api import denials
+from api.calls import Answer, Claims
 from api.jwts import TokenRefused
 from api.pages import session
-from api.pages.calling import Question, ask
+from api.pages.calling import Question, ask, wait
 from api.settings import Settings
+from api.throttle import Failures
 
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 WITHIN_S = 5.0
@@ -30,6 +33,7 @@ AT_ONCE = 2  # of a door's eight threads for pages; an issuer that hangs leaves 
 MAX_BYTES = 64 << 10
 MAX_TOKEN = 2_600  # characters: sealed, that is what browsers keep in one cookie
 _EXTENSION = "onrecord-issuer"
+_FAILURES = "onrecord-failures"
 
 
 class GrantRefused(Exception):
@@ -125,9 +129,10 @@ class Issuer:
             self._turns.release()
 
 
-def install(pages: flask.Flask, settings: Settings) -> None:
+def install(pages: flask.Flask, settings: Settings, failures: Failures) -> None:
     """Let the pages of an application sign in, by the issuer that the operator names or by this service."""
     pages.extensions[_EXTENSION] = Issuer(settings.issuer, settings.audience) if settings.issuer else None
+    pages.extensions[_FAILURES] = failures
 
 
 def issuer() -> Issuer | None:
@@ -137,9 +142,16 @@ def issuer() -> Issuer | None:
 
 
 def granted(client_id: str, secret: str) -> Granted:
-    """Get a token; raises ApiRefused where this service gives none, GrantRefused where another issuer does not."""
+    """Get a token.
+
+    Raises:
+        ApiRefused: this service gives none.
+        GrantRefused: another issuer does not.
+        RequestRefused: too many attempts of this address failed.
+    """
     if (other := issuer()) is not None:
-        return _believed(other, other.token(client_id, secret))
+        with _counted():
+            return _believed(other, other.token(client_id, secret))
     # In the form and not in a header: both may be any text.
     body = {"grant_type": "client_credentials", "client_id": client_id, "client_secret": secret}
     answer = ask(
@@ -151,6 +163,25 @@ def granted(client_id: str, secret: str) -> Granted:
         scope=answer["scope"],
         expires_in=answer["expires_in"],
     )
+
+
+@contextlib.contextmanager
+def _counted() -> Iterator[None]:
+    """Send no secret of an address that failed too often; count who fails now, and note it as a security event."""
+    failures: Failures = flask.current_app.extensions[_FAILURES]
+    scope = flask.request.environ["asgi.scope"]
+    address = scope["client"][0] if scope["client"] else None
+    try:
+        if address is not None:
+            failures.refuse(address)
+        yield
+    except GrantRefused as refused:
+        if refused.status == 401:
+            event = denials.token_refused("invalid_client", None)
+            scope["extensions"][denials.TOLD] = None, Answer(content=b"", status=401, event=event)
+            if address is not None:
+                wait(failures.count(address))
+        raise
 
 
 def _believed(other: Issuer, token: str) -> Granted:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from urllib.parse import urlencode
 
 from flask import Blueprint, Response, redirect, render_template, request
@@ -14,6 +15,7 @@ from api.pages import errors, granting, locales, session
 from api.pages.calling import ApiRefused, Question, ask
 from api.pages.granting import FORM, GrantRefused
 from api.pages.session import Signed
+from api.problems import RequestRefused
 
 signing = Blueprint("signing", __name__)
 
@@ -57,6 +59,9 @@ def sign_in() -> str | tuple[str, int] | Response:
     except GrantRefused as refused:
         form.client_secret.errors = [str(refused)]
         return _shown(form), refused.status
+    except RequestRefused as late:
+        form.client_secret.errors = [_late(late.fault.headers)]
+        return _shown(form), late.fault.status
     signed = Signed(client_id=got.client_id, scopes=frozenset(got.scope.split()), token=got.token)
     session.begin(signed, got.expires_in)
     return _to(session.local(request.args.get("next")))
@@ -118,13 +123,16 @@ def _said(refused: ApiRefused) -> str:
     if refused.status == 401:
         return "The client id or the client secret is wrong, or the client was disabled"
     if refused.status == 429:
-        wait = refused.headers.get("Retry-After", "60")
-        return f"Too many attempts failed from here; try again in {wait} seconds"
+        return _late(refused.headers)
     if refused.status == 400:
         return (
             f"Nobody can sign in so: {refused.content.get('error_description', 'the entry cannot be read')}"
         )
     return "The service cannot check this right now; try again in a moment"
+
+
+def _late(headers: Mapping[str, str]) -> str:
+    return f"Too many attempts failed from here; try again in {headers.get('Retry-After', '60')} seconds"
 
 
 def _to(place: str) -> Response:
