@@ -104,8 +104,9 @@ def test_no_byte_leaves_before_the_record_is_durable(settings: Settings) -> None
     assert is_recorded(settings, door.records[number])
 
 
-def test_whatever_waits_is_committed_together(settings: Settings) -> None:
-    """Requests that come while the ledger writes are one group when it is done: no timer, no group of one."""
+@pytest.mark.parametrize(("waiting", "groups"), [(30, [30]), (40, [32, 8]), (80, [80])])
+def test_whatever_waits_is_committed_together(settings: Settings, waiting: int, groups: list[int]) -> None:
+    """Requests that come while the ledger writes are one group when it is done, a small crowd two: no timer."""
     ledgers: list[Slow] = []
 
     def slow(ledger: Ledger) -> Slow:
@@ -115,12 +116,12 @@ def test_whatever_waits_is_committed_together(settings: Settings) -> None:
     with engine_in_thread(settings, slow) as door:
         first = door.send("housing", {"age": 1})
         wait_for(lambda: ledgers[0].groups == [1])
-        others = [door.send("housing", {"age": age}) for age in range(2, 42)]
+        others = [door.send("housing", {"age": age}) for age in range(2, 2 + waiting)]
         time.sleep(0.5)
         ledgers[0].gate.set()
         door.receive(first, *others)
 
-    assert ledgers[0].groups == [1, 40]
+    assert ledgers[0].groups == [1, *groups]
 
 
 def test_bad_values_cost_only_their_own_request(settings: Settings) -> None:
