@@ -134,10 +134,7 @@ class Settings(AlertSettings):
         "operator; every door may hold that much per request",
     )
     max_instances: int = setting(
-        "10000",
-        whole(1, 1_000_000),
-        "most instances in one request",
-        "operator; one request may hold a model busy",
+        "10000", whole(1, 1_000_000), "most instances in one request", "operator; one request holds a model"
     )
     queue_requests: int = setting(
         "4096", whole(1, 1_000_000), "most requests inside the engine; one more is answered 503", "operator"
@@ -159,6 +156,9 @@ class Settings(AlertSettings):
         whole(0, 1_000_000_000),
         "most instances a client may send in a minute; more is answered 429; 0: no limit",
         "operator; as above; a request with more than that is never taken",
+    )
+    verifications_per_client: int = setting(
+        "20", whole(0, 10**6), "verifications a client starts a minute; 0: all", "operator; each is a record"
     )
     failures_per_address: int = setting(
         "60",

@@ -11,6 +11,7 @@ import anyio.to_thread
 import orjson
 
 from api.calls import Answer, Call
+from api.limits import Over, refused
 from api.line import EngineUnavailable, Line, unavailable
 from api.problems import RequestRefused
 from db.erased import RecordErased
@@ -87,6 +88,8 @@ class Verifications:
             frame = await self.line.ask({"do": "verification", "ask": what, "actor": _actor(call), **more})
         except EngineUnavailable as lost:
             raise unavailable() from lost
+        if frame.head["status"] == 429:
+            raise refused(Over(**orjson.loads(frame.body)))
         if frame.head["status"] >= 400:
             problem = orjson.loads(frame.body)
             slug, retry = problem["type"].rpartition("/")[2], frame.head["headers"].get("Retry-After")

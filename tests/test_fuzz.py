@@ -152,7 +152,8 @@ def identities(service: Service) -> Iterator[Identities]:
 
 # Whether an alias may be moved, or a client's keys be replaced, depends on what is there at that moment, which no
 # schema can say: 412 and 428 are right answers to well-formed requests; and whether a prediction's model could have
-# answered what is reported of it, 422. All others are held to schemathesis' own lists.
+# answered what is reported of it, 422; and how many verifications were started in this minute, 429. All others are held
+# to schemathesis' own lists.
 _CONDITIONAL = """
 [[operations]]
 include-operation-id = ["aliases.promote", "clients.put_keys"]
@@ -161,6 +162,10 @@ checks.positive_data_acceptance.expected-statuses = ["2xx", "401", "403", "404",
 [[operations]]
 include-operation-id = ["outcomes.put"]
 checks.positive_data_acceptance.expected-statuses = ["2xx", "401", "403", "404", "409", "412", "422", "428"]
+
+[[operations]]
+include-operation-id = ["verifications.create"]
+checks.positive_data_acceptance.expected-statuses = ["2xx", "401", "403", "429"]
 """
 
 

@@ -7,10 +7,13 @@ import time
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -20,6 +23,7 @@ from api.limits import Limit, refused
 from api.line import EngineUnavailable
 from api.problems import RequestRefused
 from api.throttle import REMEMBERED, Failures
+from api.verifications import Verifications
 from tests.service import Caller, Service, running
 
 QUOTAS = {
@@ -148,6 +152,27 @@ async def _refused(failures: Failures, address: str) -> list[bool]:
         else:
             found.append(False)
     return found
+
+
+def test_one_verification_too_many_is_refused_as_any_request_too_many() -> None:
+    """What the engine counted is told by the door in the same words and header fields."""
+    limit = Limit("verifications", 1)
+    limit.over("auditor", 0.0)
+    over = limit.over("auditor", 0.0)
+    assert over is not None
+
+    class Full:
+        async def ask(self, *_: Any, **__: Any) -> Any:
+            return SimpleNamespace(head={"status": 429}, body=orjson.dumps(asdict(over)))
+
+    handler = Verifications(line=Full(), lookups=None, newest=None, root_path="")  # type: ignore[arg-type]  # only the line is asked
+    call: Any = SimpleNamespace(caller=SimpleNamespace(client_id="auditor", jti="t"))
+
+    with pytest.raises(RequestRefused) as late:
+        asyncio.run(handler.create(call))
+
+    assert (late.value.fault.slug, late.value.fault.headers["Retry-After"]) == ("quota-exceeded", "60")
+    assert late.value.fault.more == {"violated-policies": ["verifications"]}
 
 
 def predicted(caller: Caller, **more: Any) -> httpx.Response:

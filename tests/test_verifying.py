@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import resource
+from dataclasses import replace
 from typing import Any
 
 import uvloop
 
 from api.engine import seals
 from api.settings import Settings
+from db.engine import open_reader
 from db.ledger import Ledger
 from db.records import Kind, Record
 from db.sealing import LedgerForked
+from db.verifications import newest
 from tests.engines import Answered, Door, engine_in_thread, recorded, wait_for
 from tests.verifications import PATIENCE_S
 
@@ -97,3 +100,24 @@ def test_starting_it_does_not_copy_the_engine(settings: Settings) -> None:
         fetched = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
     assert fetched < len(engine) // 4096 // 4
+
+
+def test_who_starts_one_after_another_has_to_wait(settings: Settings) -> None:
+    """Each is a record, so one too many in a minute is refused, and is none; others start theirs, and time helps."""
+    clock = [1_800_000_000_000_000]
+    few = replace(settings, verifications_per_client=2)
+    with engine_in_thread(few, clock=lambda: clock[0]) as door:
+
+        def start(client: str) -> int:
+            status = door.ask(do="verification", ask="start", actor={"client_id": client, "jti": "t"}).status
+            wait_for(lambda: json.loads(ask(door, "running").body) is None, PATIENCE_S)
+            return status
+
+        statuses = [start("one"), start("one"), start("one"), start("other")]
+        clock[0] += 30_000_000
+        statuses.append(start("one"))
+
+    assert statuses == [202, 202, 429, 202, 202]
+    reader = open_reader(settings.database_url)
+    assert len(newest(reader, 10, None)) == 4
+    reader.dispose()

@@ -52,7 +52,10 @@ class Anchors:
 
     def _anchor(self, key: VerifierKey, epoch: int) -> dict[str, Any]:
         anchor = anchor_of(self._settings)
-        found: dict[str, Any] = {"file": str(anchor.path.resolve()), "agrees": False}
+        found: dict[str, Any] = {
+            "file": anchor.path.name,
+            "agrees": False,
+        }  # where it lies, the operator knows
         found |= _same_disk(file_of(self._reader), anchor.path)
         try:
             note = anchor.last()

@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from subprocess import Popen
 from typing import Any
 from uuid import UUID
@@ -24,6 +24,7 @@ from api.engine import child, desk
 from api.engine.anchors import Anchors
 from api.engine.committing import Committer
 from api.engine.drafts import Draft
+from api.limits import Limit
 from api.outside import INTERRUPTED, UNREADABLE
 from api.settings import Settings, environment_of
 from db import cosignatures
@@ -67,6 +68,7 @@ class Verifying:
         self._settings, self._committer, self._clock = settings, committer, clock
         self._anchors = anchors
         self._draft = Draft(settings.var / "verification.json")
+        self._starts = Limit("verifications", settings.verifications_per_client)
         self._run: _Run | None = None
         self._tasks: asyncio.TaskGroup | None = None
         self._has_begun = asyncio.Event()
@@ -120,6 +122,8 @@ class Verifying:
         assert self._tasks is not None
         if self._run is not None:
             return 200, self._run.said
+        if (over := self._starts.over(str(actor["client_id"]), self._clock() / 1e6)) is not None:
+            return 429, asdict(over)  # each start is a record, however it ends
         said = _begun(actor, "api", self._clock())
         self._run = run = _Run(said=said, actor=actor)
         await self._write(run, said)
