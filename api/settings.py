@@ -51,10 +51,7 @@ class Settings(AlertSettings):
         "operator; unset, who can write both store and database decides what is loaded",
     )
     largest_artefact_bytes: int = setting(
-        "256000000",
-        whole(1024, 16384 * MIB, "bytes"),
-        "largest model.pkl that is loaded",
-        "operator; bounds the engine's memory",
+        "256000000", whole(1024, 16384 * MIB, "bytes"), "largest model.pkl loaded", "operator; bounds memory"
     )
     host: str = setting(
         "127.0.0.1", readings.HOST, "address the doors listen on", "operator; 0.0.0.0 needs TLS in front"
@@ -228,6 +225,9 @@ class Settings(AlertSettings):
     )
     twin: bool = setting(
         "on", readings.SWITCH, "answer by proven twins; off: by pickles", "operator; off costs up to 5 ms"
+    )
+    elsewhere: bool = setting(
+        "on", readings.SWITCH, "ask busy pickles in processes of their own", "operator; each takes 100 MB"
     )
     twin_checked: float = setting(
         "0.01", readings.SHARE, "share of twins' answers that are checked", "operator; a lie is found as soon"

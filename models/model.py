@@ -94,7 +94,7 @@ class Model:
         self.twinless = "it was not asked for"
         self._features = Features(manifest.features)
         self._method = "predict" if manifest.target.labels is None else "predict_proba"
-        self._score = score or self._estimate
+        self._score = score or self.estimate
 
     def apart(self) -> Model:
         """Copy what the pickle holds, for another thread; the copy has no twin."""
@@ -127,7 +127,8 @@ class Model:
         scores = self._ask(rows, shape=(len(rows), len(target.labels)))
         return _classified(scores, target.labels, target.positive, rows.unlike)
 
-    def _estimate(self, columns: Sequence[Column]) -> Any:
+    def estimate(self, columns: Sequence[Column]) -> Any:
+        """Ask the estimator of the pickle, unchecked, in this process, whoever answers otherwise."""
         inputs = matrix(columns, self.manifest.features, self.manifest.input)
         return getattr(self.estimator, self._method)(inputs)
 

@@ -48,6 +48,26 @@ class Question:
     digest: str
     terms: Terms
 
+    def line(self) -> bytes:
+        """Write the question for the process that is asked it, as one line."""
+        terms = asdict(self.terms) | {"publishers": [each.hex() for each in self.terms.publishers]}
+        members = {
+            "store": str(self.store.resolve()),
+            "model": self.model,
+            "version": self.version,
+            "digest": self.digest,
+            "terms": terms,
+        }
+        return json.dumps(members).encode() + b"\n"
+
+    @classmethod
+    def of(cls, line: bytes) -> "Question":
+        """Read what `line` wrote."""
+        members: dict[str, Any] = json.loads(line)
+        terms = members["terms"]
+        terms["publishers"] = tuple(bytes.fromhex(each) for each in terms["publishers"])
+        return cls(**members | {"store": Path(members["store"]), "terms": Terms(**terms)})
+
 
 class Prover:
     """
@@ -87,7 +107,7 @@ class Prover:
         late = threading.Timer(START_S + WITHIN_S, process.kill)
         late.start()
         try:
-            process.stdin.write(_written(question))
+            process.stdin.write(question.line())
             process.stdin.flush()
             return str(json.loads(process.stdout.readline()))
         except (OSError, ValueError):
@@ -110,25 +130,6 @@ class Prover:
         return self._process
 
 
-def _written(question: Question) -> bytes:
-    terms = asdict(question.terms) | {"publishers": [each.hex() for each in question.terms.publishers]}
-    members = {
-        "store": str(question.store.resolve()),
-        "model": question.model,
-        "version": question.version,
-        "digest": question.digest,
-        "terms": terms,
-    }
-    return json.dumps(members).encode() + b"\n"
-
-
-def _read(line: bytes) -> Question:
-    members: dict[str, Any] = json.loads(line)
-    terms = members["terms"]
-    terms["publishers"] = tuple(bytes.fromhex(each) for each in terms["publishers"])
-    return Question(**members | {"store": Path(members["store"]), "terms": Terms(**terms)})
-
-
 def main() -> None:
     """Be the process: a line for every question, empty where the version is good."""
     registry.warm()
@@ -136,7 +137,7 @@ def main() -> None:
     with os.fdopen(os.dup(1), "wb") as out:
         os.dup2(2, 1)
         for line in sys.stdin.buffer:
-            out.write(json.dumps(verdict(_read(line))).encode() + b"\n")
+            out.write(json.dumps(verdict(Question.of(line))).encode() + b"\n")
             out.flush()
 
 

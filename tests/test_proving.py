@@ -125,7 +125,7 @@ def test_a_version_that_never_answers_is_given_up(shelf: Shelf, limit: str, reas
     code = f"import sys; from models import proving; proving.{limit} = 1; proving.main()"
     asked = subprocess.run(
         [sys.executable, "-c", code],
-        input=proving._written(question),
+        input=question.line(),
         capture_output=True,
         cwd=ROOT,
         check=True,

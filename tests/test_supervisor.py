@@ -39,10 +39,12 @@ def serving(var: Path, *options: str, **settings: str) -> Iterator[Service]:
 
 
 def family(pid: int) -> list[int]:
-    """Name the living descendants of a process."""
+    """Name the living descendants of a process, whichever of its threads started them."""
     found = []
-    for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split() if lives(pid) else []:
-        found += [int(child), *family(int(child))]
+    with contextlib.suppress(OSError):  # a thread, or all of it, is gone meanwhile
+        for thread in Path(f"/proc/{pid}/task").iterdir() if lives(pid) else []:
+            for child in (thread / "children").read_text().split():
+                found += [int(child), *family(int(child))]
     return found
 
 

@@ -123,6 +123,7 @@ class Engine:
         await self._committer.note()
         log.info("engine-drained", left=len(self._desk))
         await desk.hang_up(self._doors)
+        self._loading.end()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._doors.add(writer)

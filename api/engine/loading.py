@@ -15,8 +15,9 @@ from api.settings import Settings, bare_environment
 
 if TYPE_CHECKING:
     from db.versions import Registered
+    from models.elsewhere import Elsewhere
     from models.model import Model
-    from models.proving import Prover
+    from models.proving import Prover, Question
     from models.registry import Terms
 
 
@@ -32,12 +33,13 @@ class Loading:
 
     def __init__(self, settings: Settings) -> None:
         self._store, self._largest_bytes = settings.store, settings.largest_artefact_bytes
-        self._twin = settings.twin
+        self._twin, self._moves = settings.twin, settings.elsewhere
         self._publishers = () if settings.publishers is None else _publishers(settings.publishers)
         # Loading turns warnings into errors for the whole process while it lasts: two at once would undo that.
         self._one_at_a_time = threading.Lock()
         self._prover: Prover | None = None
         self._one_proof_at_a_time = threading.Lock()
+        self._elsewhere: list[Elsewhere] = []
 
     def load(self, found: Registered) -> Model:
         """Load a version whose files are those registered, proved by its golden answers; raises ModelRefused."""
@@ -45,7 +47,13 @@ class Loading:
 
         terms = replace(self._terms(found), twin=self._twin)
         with self._one_at_a_time:
-            return registry.load(self._store, found.model, found.version, found.digest, terms)
+            loaded = registry.load(self._store, found.model, found.version, found.digest, terms)
+        return self._moved(loaded, found) if self._moves else loaded
+
+    def end(self) -> None:
+        """End the processes that pickles are asked in."""
+        for each in self._elsewhere:
+            each.end()
 
     def prove(self, found: Registered) -> None:
         """See in another process that a version loads and its twin is one, whether twins answer here or not.
@@ -54,16 +62,9 @@ class Loading:
         """
         from models import proving
 
-        question = proving.Question(
-            store=self._store,
-            model=found.model,
-            version=found.version,
-            digest=found.digest,
-            terms=self._terms(found),
-        )
         with self._one_proof_at_a_time:
             self._prover = self._prover or proving.Prover(bare_environment())
-            self._prover.prove(question)
+            self._prover.prove(self._question(found, self._terms(found)))
 
     def rest(self) -> None:
         """End the process that versions are tried out in, once nothing more is to be proved for now."""
@@ -92,6 +93,22 @@ class Loading:
             return registry.claimed(self._store, model, version)
         except registry.ModelRefused as refused:
             raise NoArtefact(f"version {version} of {model}: {refused.reason}") from refused
+
+    def _moved(self, loaded: Model, found: Registered) -> Model:
+        """Have a version's pickle asked in a process of its own, once it is asked much."""
+        from models import elsewhere
+
+        question = self._question(found, replace(self._terms(found), twin=False))
+        asked = elsewhere.Elsewhere(question, bare_environment(), loaded.estimate)
+        self._elsewhere.append(asked)
+        return elsewhere.moved(loaded, asked)
+
+    def _question(self, found: Registered, terms: Terms) -> Question:
+        from models.proving import Question
+
+        return Question(
+            store=self._store, model=found.model, version=found.version, digest=found.digest, terms=terms
+        )
 
     def _terms(self, found: Registered) -> Terms:
         from models.registry import ModelRefused, Terms
