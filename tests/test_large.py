@@ -207,6 +207,18 @@ def test_what_is_not_plain_is_left_to_a_door(
     assert read_by_the_engine("income", f"{first}{between}{change(others)}".encode()) is None
 
 
+@pytest.mark.parametrize("more", ['"more": [1, 1]', ", ".join(f'"more{nth}": 1' for nth in range(400))])
+def test_the_engine_is_not_asked_to_read_what_no_request_holds(more: str) -> None:
+    """Lists, and many more names than features, are not cut out for the engine: a body of them would take its time."""
+    rows = persons()
+    raw = json.dumps({"instances": rows[:20]}).encode() + b" " * large.LARGE_BYTES
+    _, cutter = agreed("income")
+    assert cutter is not None
+
+    assert cutter.cut(raw, lambda: (None, "")) is not None
+    assert cutter.cut(raw.replace(b"}, {", b"}, {" + more.encode() + b", ", 1), lambda: (None, "")) is None
+
+
 def test_what_takes_numbers_as_text_is_read_by_a_door() -> None:
     """Of a model whose features are more than ranges and lists, nothing is cut."""
     assert agreed("two-features")[1] is None
