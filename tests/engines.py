@@ -227,6 +227,9 @@ class Slow:
     def note(self) -> bool:
         return self.ledger.note()
 
+    def tend(self) -> None:
+        self.ledger.tend()
+
 
 class Broken:
     """A ledger that cannot be written until it is mended."""
@@ -241,3 +244,6 @@ class Broken:
 
     def note(self) -> bool:
         return self.ledger.note()
+
+    def tend(self) -> None:
+        self.ledger.tend()
