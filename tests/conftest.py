@@ -23,21 +23,14 @@ from tests.service import ROOT, Caller, Service, running
 DATABASES = ("sqlite", "postgresql")
 # Files that take long with few tests; the others take longer the more tests they have.
 LONG = (
-    *("fuzz", "crashes", "connection", "store_outage", "supervisor", "replays", "epochs", "witnessed"),
-    *("erasing", "idempotency_engine", "client_assertions", "commands", "misbehaving", "bench", "apart"),
-    *("pages_browser", "limits", "foreign_issuer", "replays_trouble", "replays_compared", "verify"),
-    *(
-        "conditions",
-        "client_keys",
-        "erasure_many",
-        "keyring",
-        "console_pages",
-        "export",
-        "readme",
-        "revocation",
-    ),
-    *("lookups",),
-)
+    "fuzz", "crashes", "connection", "store_outage", "supervisor", "replays", "epochs", "witnessed", "erasing",
+    "idempotency_engine", "client_assertions", "commands", "misbehaving", "bench", "apart", "pages_browser",
+    "console", "limits", "foreign_issuer", "replays_trouble", "replays_compared", "verify", "conditions",
+    "client_keys", "erasure_many", "keyring", "console_pages", "export", "readme", "revocation", "lookups",
+)  # fmt: skip
+
+# Files that look at one service behind nginx, which takes long to start: one worker of a run has all of them.
+TOGETHER = dict.fromkeys(("pages_browser", "console_pages", "console"), "behind a prefix")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -58,6 +51,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     size = Counter(item.path for item in items)
     rank = {f"test_{name}": place for place, name in enumerate(LONG)}
     items.sort(key=lambda item: (rank.get(item.path.stem, len(LONG)), -size[item.path], str(item.path)))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Give a worker whole files, as `--dist loadfile` does, and some of them together."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class Together(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file: str = super()._split_scope(nodeid)
+            return TOGETHER.get(Path(file).stem.removeprefix("test_"), file)
+
+    return Together(config, log) if config.getvalue("dist") == "loadfile" else None
 
 
 @pytest.fixture(scope="session")
