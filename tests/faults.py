@@ -19,24 +19,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from tests.families import GONE_WITHIN_S, below, is_alive, wait_until
 from tests.postgres import Postgres
 from tests.service import ROOT, Caller, Service
 
-GONE_WITHIN_S = 30.0
 SERVER_DOWN_S = 0.8
 SLOW_COMMIT_S = 0.02  # long enough that under load a kill finds answers given and records not yet written
-
-
-def below(pid: int) -> Iterator[int]:
-    """Walk every process that this one started, and those that they started."""
-    children = Path(f"/proc/{pid}/task/{pid}/children")
-    try:
-        found = [int(word) for word in children.read_text().split()]
-    except (FileNotFoundError, ProcessLookupError):
-        return
-    for child in found:
-        yield child
-        yield from below(child)
 
 
 def command_of(pid: int) -> list[str]:
@@ -45,14 +33,6 @@ def command_of(pid: int) -> list[str]:
         return Path(f"/proc/{pid}/cmdline").read_text().split("\0")
     except (FileNotFoundError, ProcessLookupError):
         return []
-
-
-def is_alive(pid: int) -> bool:
-    """Say whether a process still runs; a zombie does not, it only waits to be counted."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
 
 
 def engine_of(service: Service) -> int:
@@ -112,14 +92,6 @@ def kill_server(postgres: Postgres) -> None:
     (postgres.data / "postmaster.pid").unlink()
     for lock in postgres.folder.glob(".s.PGSQL.*.lock"):
         lock.unlink()
-
-
-def wait_until(claim: Callable[[], bool], within_s: float) -> None:
-    """Wait until a claim holds; fail when it does not come true in time."""
-    until = time.monotonic() + within_s
-    while not claim():
-        assert time.monotonic() < until, f"it did not come true within {within_s} s"
-        time.sleep(0.01)
 
 
 def commit(caller: Caller, reference: str) -> None:

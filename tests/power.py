@@ -18,6 +18,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from tests import faults
+from tests.families import GONE_WITHIN_S, wait_until
 
 SECTOR = 512
 _LONGEST = 1 << 17  # bytes of one write that strace shows
@@ -44,7 +45,7 @@ def recorded(pid: int, trace: Path) -> Iterator[None]:
     calls = "trace=pwrite64,write,fdatasync,fsync,ftruncate"
     command = ["strace", "-f", "-y", "-s", str(_LONGEST), "-e", calls, "-o", str(trace), "-p", str(pid)]
     with subprocess.Popen(command, stderr=subprocess.DEVNULL) as strace:
-        faults.wait_until(lambda: faults.is_traced_by(pid, strace.pid), faults.GONE_WITHIN_S)
+        wait_until(lambda: faults.is_traced_by(pid, strace.pid), GONE_WITHIN_S)
         yield
         strace.terminate()
 

@@ -24,6 +24,7 @@ from typing import Any
 import httpx
 
 from tests import postgres
+from tests.families import GONE_WITHIN_S, group, wait_until
 
 ROOT = Path(__file__).parent.parent
 READY_WITHIN_S = 120.0  # a start takes three seconds; a machine that does ten things at once may take forty
@@ -225,11 +226,13 @@ class Service:
         return self.process.wait(timeout=40)
 
     def kill(self) -> None:
-        """Kill every process of it at once, as a power cut would."""
+        """Kill every process of it at once, as a power cut would; none of them is left."""
         if self.process is not None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
+            leader = self.process.pid
+            wait_until(lambda: not group(leader), GONE_WITHIN_S)
 
     def caller(self, name: str = "demo") -> Caller:
         """Sign in as one of the two clients that setup made."""

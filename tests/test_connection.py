@@ -14,7 +14,8 @@ import pytest
 
 from api.processes.connection import HEAD_DEADLINE_S, WHOLE_DEADLINE_S
 from tests import auditor
-from tests.faults import below, command_of
+from tests.families import below
+from tests.faults import command_of
 from tests.service import Caller, Service, running
 from tests.sockets import BODY, HOUSING, JSON, address, good, got, line, posted, raw, read, send
 

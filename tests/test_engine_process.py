@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import signal
 import stat
 import subprocess
@@ -23,6 +22,7 @@ from tests.engines import (
     settings_of,
     wait_for,
 )
+from tests.families import is_alive, kill
 from tests.service import Service
 
 pytest_plugins = ("tests.deployments",)
@@ -76,7 +76,7 @@ def test_a_killed_engine_answers_again_without_an_import(var: Path) -> None:
     with engine_process(var) as (_, settings):
         killed = pid_of(settings)
         parent = parent_of(killed)
-        os.kill(killed, signal.SIGKILL)
+        kill(killed)
         wait_for(lambda: asked(settings) == 201)
 
         assert killed != pid_of(settings)
@@ -107,9 +107,7 @@ def test_an_engine_does_not_outlive_its_parent(var: Path) -> None:
         process.kill()
         process.wait()
 
-        wait_for(
-            lambda: not Path(f"/proc/{child}").exists() or "Z" in Path(f"/proc/{child}/stat").read_text()
-        )
+        wait_for(lambda: not is_alive(child))
 
 
 def test_a_second_engine_is_refused_while_the_first_serves(var: Path) -> None:

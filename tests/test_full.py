@@ -17,9 +17,9 @@ from api.anchoring import AnchorFile, read_anchor
 from api.settings import Settings
 from db.ledger import Ledger
 from db.notes import open_checkpoint
-from tests import faults
 from tests.conftest import must_have
 from tests.engines import engine_in_thread, wait_for
+from tests.families import wait_until
 from tests.ledgers import SEAL, fresh
 from tests.postgres import Postgres
 from tests.writer import Writer, findings, writer
@@ -130,7 +130,7 @@ def test_a_full_disk_under_postgresql_denies_until_there_is_room(short_folder: P
             assert writing.ask("append", 50) == "done"
             with filled(disk):
                 assert append_until_denied(writing).startswith("LedgerUnavailable")
-            faults.wait_until(lambda: writing.ask("append", 1) == "done", IN_TIME_S)
+            wait_until(lambda: writing.ask("append", 1) == "done", IN_TIME_S)
         assert findings(url, tmp_path / "journals") == []
 
 

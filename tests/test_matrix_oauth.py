@@ -13,7 +13,8 @@ import httpx
 import jwt
 import pytest
 
-from tests import auditor, faults, forged
+from tests import auditor, forged
+from tests.families import wait_until
 from tests.forged import Forger
 from tests.service import Caller, Service, nameless
 from tests.sockets import good
@@ -51,7 +52,7 @@ def _until_refused(authorization: str, url: str) -> httpx.Response:
         answers.append(httpx.get(f"{url}/v1/models", headers={"Authorization": authorization}))
         return answers[-1].status_code != 200
 
-    faults.wait_until(is_refused, FOLLOWED_WITHIN_S)
+    wait_until(is_refused, FOLLOWED_WITHIN_S)
     return answers[-1]
 
 

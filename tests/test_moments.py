@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 import psycopg
 import pytest
 
-from tests import faults
+from tests.families import GONE_WITHIN_S, wait_until
 from tests.ledgers import DATABASES, fresh
 from tests.postgres import Postgres, name_of
 from tests.sealed import leaves_of
@@ -72,7 +72,7 @@ def standing(holder: Writer, moment: str) -> Iterator[None]:
     """Let a writer stand still at a moment of its next append; it goes on at the end."""
     assert holder.ask("at", moment, signal.SIGSTOP) == "done"
     holder.tell("append", 3)
-    faults.wait_until(lambda: is_stopped(holder.pid), faults.GONE_WITHIN_S)
+    wait_until(lambda: is_stopped(holder.pid), GONE_WITHIN_S)
     try:
         yield
     finally:
@@ -103,7 +103,7 @@ def test_a_writer_that_hangs_with_the_head_holds_up_nobody_for_long(
             first = two.ask("append", 2)
             assert time.monotonic() - started < IN_TIME_S
             assert first == "done" or first.startswith("LedgerUnavailable")
-            faults.wait_until(lambda: two.ask("append", 2) == "done", IN_TIME_S)
+            wait_until(lambda: two.ask("append", 2) == "done", IN_TIME_S)
         assert one.heard().startswith("LedgerUnavailable")
         assert one.ask("append", 1) == "done"
 
@@ -130,7 +130,7 @@ def test_a_writer_whose_backend_is_terminated_denies_or_finds(
             cut_off(postgres, shared)
         is_durable = list(MOMENTS).index(moment) >= DURABLE_FROM
         assert one.heard().startswith("done" if is_durable else "LedgerUnavailable")
-        faults.wait_until(lambda: one.ask("append", 1) == "done", IN_TIME_S)
+        wait_until(lambda: one.ask("append", 1) == "done", IN_TIME_S)
 
 
 def test_a_writer_terminated_while_it_waits_for_the_head_denies(
@@ -140,7 +140,7 @@ def test_a_writer_terminated_while_it_waits_for_the_head_denies(
     with writers(shared, tmp_path, deadline_s=10.0) as [one, two]:
         with standing(one, "head locked"):
             two.tell("append", 2)
-            faults.wait_until(lambda: bool(waiting(postgres, shared)), IN_TIME_S)
+            wait_until(lambda: bool(waiting(postgres, shared)), IN_TIME_S)
             cut_off(postgres, shared, "AND wait_event_type = 'Lock'")
             assert two.heard().startswith("LedgerUnavailable")
         assert one.heard() == "done"
@@ -155,7 +155,7 @@ def test_a_server_that_fails_inside_commit_leaves_it_open(own: Postgres, tmp_pat
         own.execute("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
         own.execute("SELECT pg_reload_conf()")
         one.tell("append", 3)
-        faults.wait_until(lambda: bool(waiting(own, url, "SyncRep")), IN_TIME_S)
+        wait_until(lambda: bool(waiting(own, url, "SyncRep")), IN_TIME_S)
         ((pid,),) = waiting(own, url, "SyncRep")
         if blow == "terminated":
             own.execute(f"SELECT pg_terminate_backend({pid})")
@@ -165,12 +165,12 @@ def test_a_server_that_fails_inside_commit_leaves_it_open(own: Postgres, tmp_pat
             own.kill()
             own.start()
         said = one.heard()
-        faults.wait_until(lambda: answers(own), IN_TIME_S)
+        wait_until(lambda: answers(own), IN_TIME_S)
         own.execute("ALTER SYSTEM RESET synchronous_standby_names")
         own.execute("SELECT pg_reload_conf()")
 
         assert said.startswith("LedgerUnavailable")
-        faults.wait_until(lambda: one.ask("again") == "done", IN_TIME_S)
+        wait_until(lambda: one.ask("again") == "done", IN_TIME_S)
     assert len(leaves_of(url)) == 4
     assert findings(url, tmp_path) == []
 

@@ -14,6 +14,7 @@ import httpx
 import pytest
 
 from tests import auditor, faults, outages
+from tests.families import wait_until
 from tests.outages import Outage
 from tests.postgres import Postgres
 from tests.service import Caller, Service, running
@@ -97,7 +98,7 @@ def _afterwards(caller: Caller, admin: Caller, denied: dict[str, httpx.Response]
     def works() -> bool:
         return caller.predict("housing", {"age": 51}).status_code == 201
 
-    faults.wait_until(works, BACK_WITHIN_S)
+    wait_until(works, BACK_WITHIN_S)
     for name, answer in denied.items():
         found = caller.find(reference=name)
         said: dict[str, Any] = answer.json()
@@ -106,7 +107,7 @@ def _afterwards(caller: Caller, admin: Caller, denied: dict[str, httpx.Response]
         else:
             assert found == [], said
     wait = 3 * BACK_WITHIN_S
-    faults.wait_until(lambda: _is_noted(admin, caller.client_id), wait)
+    wait_until(lambda: _is_noted(admin, caller.client_id), wait)
 
 
 def _is_noted(admin: Caller, client: str) -> bool:
@@ -157,9 +158,7 @@ def test_a_default_of_read_only_does_not_reach_the_pen(server: Postgres, on_post
         server.execute("SELECT pg_reload_conf()")
         server.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()")
         with on_postgresql.caller() as caller:
-            faults.wait_until(
-                lambda: caller.predict("housing", {"age": 50}).status_code == 201, BACK_WITHIN_S
-            )
+            wait_until(lambda: caller.predict("housing", {"age": 50}).status_code == 201, BACK_WITHIN_S)
     finally:
         server.execute("ALTER SYSTEM RESET default_transaction_read_only")
         server.execute("SELECT pg_reload_conf()")

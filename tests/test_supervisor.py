@@ -18,6 +18,7 @@ import httpx
 import pytest
 
 from tests.engines import wait_for
+from tests.families import below, is_alive, kill
 from tests.service import Caller, Service
 
 pytest_plugins = ("tests.deployments",)
@@ -33,34 +34,16 @@ def serving(var: Path, *options: str, **settings: str) -> Iterator[Service]:
         service.wait_until_ready()
         yield service
     finally:
-        left = family(service.process.pid) if service.process else []
+        left = [*below(service.process.pid)] if service.process else []
         service.kill()
-        wait_for(lambda: not any(map(lives, left)))
-
-
-def family(pid: int) -> list[int]:
-    """Name the living descendants of a process, whichever of its threads started them."""
-    found = []
-    with contextlib.suppress(OSError):  # a thread, or all of it, is gone meanwhile
-        for thread in Path(f"/proc/{pid}/task").iterdir() if lives(pid) else []:
-            for child in (thread / "children").read_text().split():
-                found += [int(child), *family(int(child))]
-    return found
-
-
-def lives(pid: int) -> bool:
-    """Say whether a process runs; a zombie does not."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
+        wait_for(lambda: not any(map(is_alive, left)))
 
 
 def part(service: Service, name: str, *, at: int = 0) -> int:
     """Find a process of the service by its command: doors, or engine (its parent first, then itself)."""
     assert service.process is not None
     commands = {
-        pid: Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0") for pid in family(service.process.pid)
+        pid: Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0") for pid in below(service.process.pid)
     }
     return [pid for pid, words in commands.items() if name.encode() in words][at]
 
@@ -95,10 +78,8 @@ def test_what_is_killed_comes_back_by_itself(lasting: Service, name: str, at: in
     """
     assert priced(lasting)
     killed, parent = part(lasting, name, at=at), part(lasting, "engine")
-    below = family(killed)  # what ends because of it may still answer a moment longer
-    os.kill(killed, signal.SIGKILL)
+    kill(killed)
 
-    wait_for(lambda: not any(lives(each) for each in [killed, *below]))
     wait_for(lambda: priced(lasting))
     assert part(lasting, name, at=at) != killed
     assert (part(lasting, "engine") == parent) == (killed != parent)  # the imports are paid for once
@@ -108,7 +89,7 @@ def test_while_one_door_is_down_the_other_takes_the_calls(var: Path) -> None:
     """All doors accept on one socket, so a killed one costs at most the calls it had."""
     with serving(var, "--doors", "2") as service:
         caller = service.caller()
-        os.kill(part(service, "doors"), signal.SIGKILL)
+        kill(part(service, "doors"))
         statuses = []
         for _ in range(20):
             with httpx.Client(base_url=service.url, headers=caller.http.headers, timeout=60) as once:
@@ -124,11 +105,11 @@ def test_it_stops_when_told_and_leaves_nothing(var: Path, number: signal.Signals
     """SIGTERM, or Ctrl-C in the terminal (which reaches every process of the group), ends all of it with 0."""
     with serving(var) as service:
         assert service.process is not None
-        everyone = family(service.process.pid)
+        everyone = [*below(service.process.pid)]
         tell(service, number)
 
         assert service.process.wait(timeout=120) == 0
-        assert [pid for pid in everyone if lives(pid)] == []
+        assert [pid for pid in everyone if is_alive(pid)] == []
         assert not (var / "engine.sock").exists()
     ended = [json.loads(line)["name"] for line in service.log().splitlines() if '"part-ended"' in line]
     assert ended == ["door 1", "engine"]
@@ -174,12 +155,12 @@ def test_a_killed_supervisor_takes_everything_with_it(var: Path) -> None:
     """Kill -9 of the supervisor alone: doors and engine see their lifeline close, drain and end."""
     with serving(var) as service:
         assert service.process is not None
-        everyone = family(service.process.pid)
+        everyone = [*below(service.process.pid)]
         assert len(everyone) >= 3
         service.process.kill()
         service.process.wait()
 
-        wait_for(lambda: not any(map(lives, everyone)))
+        wait_for(lambda: not any(map(is_alive, everyone)))
 
 
 def test_a_taken_port_is_refused_with_its_number_and_the_cure(lasting: Service) -> None:
@@ -206,7 +187,7 @@ def test_a_door_that_cannot_start_ends_it_with_the_reason(var: Path) -> None:
 def test_a_door_that_refuses_later_is_tried_until_it_is_cured(lasting: Service) -> None:
     """What served once is worth waiting for: the rest stays up, and the door is back when its key is."""
     (lasting.var / "keys" / "cursor.key").chmod(0o644)
-    os.kill(part(lasting, "doors"), signal.SIGKILL)
+    kill(part(lasting, "doors"))
     wait_for(lambda: "chmod 600" in lasting.log())
     (lasting.var / "keys" / "cursor.key").chmod(0o600)
 
@@ -260,7 +241,7 @@ def test_debug_restarts_when_the_contract_changes(var: Path, tmp_path: Path) -> 
         before = part(service, "doors")
         (tmp_path / "openapi" / "openapi.yaml").touch()
 
-        wait_for(lambda: not lives(before))
+        wait_for(lambda: not is_alive(before))
         service.wait_until_ready()
         assert part(service, "doors") != before
     finally:

@@ -22,6 +22,7 @@ import pytest
 
 from tests import faults
 from tests.conftest import must_have
+from tests.families import GONE_WITHIN_S, wait_until
 from tests.ledgers import fresh
 from tests.writer import Gone, Writer, findings, writer
 
@@ -111,7 +112,7 @@ class Bench:
         with subprocess.Popen(
             [*command, "-o", str(self.trace), "-p", str(pid)], stderr=subprocess.DEVNULL
         ) as strace:
-            faults.wait_until(lambda: faults.is_traced_by(pid, strace.pid), faults.GONE_WITHIN_S)
+            wait_until(lambda: faults.is_traced_by(pid, strace.pid), GONE_WITHIN_S)
             yield
             strace.terminate()
 
