@@ -17,7 +17,9 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.engines import wait_for
+from api.commands import announcing
+from api.commands.announcing import Announcement
+from tests.engines import settings_of, wait_for
 from tests.families import below, is_alive, kill
 from tests.service import Caller, Service
 
@@ -219,6 +221,22 @@ def test_the_lines_it_prints_work_when_pasted(lasting: Service) -> None:
     assert len(lines) == 3
     assert "24.901049" in output
     assert output.count('"reference":"house-1"') == 2
+
+
+def test_a_slow_start_is_complained_of_once_and_announced_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Who waits longer than usual reads why, and where the service is as soon as it answers."""
+    states = ["loading", "loading", "", ""]
+    monkeypatch.setattr(announcing, "PATIENCE_S", -1.0)
+    monkeypatch.setattr(Announcement, "_ready", lambda _self: states.pop(0))
+    announcement = Announcement(settings_of(tmp_path))
+
+    for _ in range(4):
+        announcement.tick()
+
+    said = capsys.readouterr().out
+    assert (said.count("loading"), said.count("OnRecord answers at")) == (1, 1)
 
 
 def test_debug_restarts_when_the_contract_changes(var: Path, tmp_path: Path) -> None:

@@ -25,18 +25,19 @@ class Announcement:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._until = time.monotonic() + PATIENCE_S
-        self._is_done = False
+        self._is_done = self._is_late = False
         self._out = Console(soft_wrap=True, highlight=False, emoji=False)
 
     def tick(self) -> None:
-        """Ask once; announce when the answer is yes, or complain when it took too long."""
+        """Ask once; announce when the answer is yes, and complain once when that takes long."""
         if self._is_done:
             return
         ready = self._ready()
-        self._is_done = ready == "" or time.monotonic() > self._until
-        if ready == "":
+        self._is_done = ready == ""
+        if self._is_done:
             self._announce()
-        elif self._is_done:
+        elif not self._is_late and time.monotonic() > self._until:
+            self._is_late = True
             self._out.print(f"not ready after {PATIENCE_S:.0f} s: {ready}; the log says why", markup=False)
 
     def _ready(self) -> str:
