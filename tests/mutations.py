@@ -207,4 +207,20 @@ MUTANTS = (
         ("if self._seen is not None and head == self._left:", "if self._seen is not None and self._left:"),
         by="ledger forks",
     ),
+    _mutant(
+        "X18", "a file that broke off ends like a whole one", "api/operations.py",
+        ("        finally:\n            leaving.cancel()\n    await send(",
+         "        except Exception:\n            pass\n        finally:\n            leaving.cancel()\n    await send("),
+        by="broken_off",
+    ),
+    _mutant(
+        "X19", "a secret goes to another issuer as it was typed", "api/pages/granting.py",
+        ("= quote_plus(client_id), quote_plus(secret)", "= client_id, secret"),
+        by="foreign_issuer",
+    ),
+    _mutant(
+        "X20", "who guesses a secret of another issuer is not stopped", "api/pages/granting.py",
+        ("            failures.refuse(address)\n", "            pass\n"),
+        by="foreign_issuer",
+    ),
 )  # fmt: skip

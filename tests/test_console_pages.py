@@ -280,11 +280,8 @@ def test_every_page_is_for_everybody(browser: Browser, service: Service) -> None
         weight = len(answer.body())
         for scheme, size in (("light", DESKTOP), ("dark", PHONE)):
             page.emulate_media(color_scheme=scheme)
-            for width, each in (("desktop", DESKTOP), ("phone", PHONE)):
-                page.set_viewport_size(each)
-                picture = PICTURES / f"{title.replace('/', '-')}-{width}-{scheme}.png"
-                page.screenshot(path=picture, full_page=True)
             page.set_viewport_size(size)
+            page.screenshot(path=PICTURES / f"{title.replace('/', '-')}-{scheme}.png", full_page=True)
             wrong = [each["id"] for each in Axe().run(page).response["violations"]]
             overflows = page.evaluate("document.documentElement.scrollWidth > innerWidth")
             if wrong or weight >= 60_000 or overflows or answer.status not in (200, 400):
