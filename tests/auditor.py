@@ -8,7 +8,6 @@ with `assert auditor.audit(url, seen) == []`.
 from __future__ import annotations
 
 import hashlib
-import hmac
 import json
 import pickle
 import sqlite3
@@ -25,7 +24,7 @@ from psycopg.rows import dict_row
 from tests.auditor_blocks import blocks
 from tests.auditor_columns import columns_of
 from tests.auditor_derived import derived
-from tests.auditor_erasures import Erasures, salts
+from tests.auditor_erasures import Erasures, keyed, salts
 from tests.auditor_tree import Finding, Row, begun, epochs, raw, tiles, tree, uuid
 from tests.vectors.slow import Slow
 
@@ -51,6 +50,8 @@ def audit(url: str, seen: Mapping[str, bytes] | None = None) -> list[Finding]:
     with _moment(url) as select:
         tables = {name: select(f"SELECT * FROM {name} ORDER BY {order}") for name, order in _TABLES.items()}
     as_it_stands = hashlib.sha256(pickle.dumps(tables)).digest()
+    for row in tables["record"]:
+        row["id"] = uuid(row["id"])  # once: it is asked for again and again
     payloads = {uuid(row["record_id"]): row for row in tables["payload"]}
     erasures = Erasures(tables["record"], payloads, tables["erased"])
     answered = [*_answered(tables["record"], payloads, seen or {}, erasures)] if seen else []
@@ -261,7 +262,7 @@ def _leaves(records: list[Row], payloads: Mapping[UUID, Row], erasures: Erasures
 
 
 def _commitment(salt: bytes, name: str, content: bytes) -> bytes:
-    return hmac.new(salt, name.encode() + b"/v1" + content, hashlib.sha256).digest()
+    return keyed(salt, name.encode() + b"/v1" + content)
 
 
 def _is_answer(row: Row) -> bool:

@@ -39,6 +39,10 @@ def service(request: pytest.FixtureRequest, short_folder: Path) -> Iterator[Serv
         assert said["findings"] == [], said
 
 
+# What lies in the store, or runs beside replays, no database knows of.
+on_one = pytest.mark.parametrize("service", ["sqlite"], indirect=True, scope="module")
+
+
 def store_of(service: Service) -> Path:
     """Name the folder of the service's artefacts."""
     return Path(service.environment["ONRECORD_STORE"])
@@ -122,6 +126,7 @@ def test_an_old_version_is_replayed_after_another_was_promoted(service: Service,
     )
 
 
+@on_one
 def test_a_changed_artefact_is_refused_by_its_digest(service: Service, admin: Caller) -> None:
     """One byte of the file is another: 409 names the digest on record and the one found, and nothing is recorded."""
     record = admin.predict("income", *golden_instances("income", 1)).json()["record"]
@@ -139,6 +144,7 @@ def test_a_changed_artefact_is_refused_by_its_digest(service: Service, admin: Ca
     assert admin.replay(record).json()["verdict"] == "identical"
 
 
+@on_one
 def test_a_changed_manifest_is_refused_by_its_digest(service: Service, admin: Caller) -> None:
     """A replay believes only the manifest that was registered: who relabels the answers relabels no replay."""
     record = admin.predict("income", *golden_instances("income", 1)).json()["record"]
@@ -154,6 +160,7 @@ def test_a_changed_manifest_is_refused_by_its_digest(service: Service, admin: Ca
     assert f"registered is {hashlib.sha256(whole).hexdigest()}" in refused.json()["detail"]
 
 
+@on_one
 def test_an_artefact_that_is_gone_is_refused(service: Service, admin: Caller) -> None:
     """Without the file there is nothing to replay with: 409 names the digest that is looked for."""
     answer = admin.predict("credit", *golden_instances("credit", 1)).json()
@@ -197,6 +204,7 @@ def test_replaying_needs_the_scope_of_an_auditor(admin: Caller, service: Service
     assert (hidden.status_code, no_more.status_code) == (404, 404)
 
 
+@on_one
 def test_predictions_go_on_while_replays_run(service: Service, admin: Caller) -> None:
     """Single rows of all models are replayed, and a caller beside that is answered every time."""
     originals = [admin.predict(each, *golden_instances(each, 1)).json()["record"] for each in MODELS]
