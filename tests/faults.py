@@ -39,10 +39,8 @@ def engine_of(service: Service) -> int:
     """Find the process that holds the pen: the one forked by the engine's parent, not that parent."""
     assert service.process is not None
     engines = [pid for pid in below(service.process.pid) if "engine" in command_of(pid)]
-    forked = [pid for pid in engines if not list(below(pid))]
     assert len(engines) == 2, f"{len(engines)} engine processes, where a parent and its child were expected"
-    assert len(forked) == 1
-    return forked[0]
+    return engines[1]  # a parent is named before what it started
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

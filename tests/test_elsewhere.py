@@ -23,8 +23,8 @@ from models.model import Model, PredictionFailed
 from models.proving import Question
 from tests.artefacts import MODEL, Shelf, line, undefined
 from tests.engines import engine_in_thread, wait_for
+from tests.families import below, is_alive
 from tests.service import ROOT
-from tests.test_supervisor import family, lives
 
 pytest_plugins = ("tests.deployments",)
 
@@ -37,7 +37,7 @@ ROWS = [{"age": age} for age in (10, 20, 30, 40)]
 
 def children() -> list[int]:
     """Name the living children of this process."""
-    return [pid for pid in family(os.getpid()) if lives(pid)]
+    return [pid for pid in below(os.getpid()) if is_alive(pid)]
 
 
 def command(pid: int) -> bytes:
@@ -208,7 +208,7 @@ def test_the_process_does_not_outlive_whoever_asks(end: signal.Signals) -> None:
         there = int(asking.stdout.readline())
         assert asking.stdout.readline() == "ready\n"
         asking.send_signal(end)
-    wait_for(lambda: not lives(there))
+    wait_for(lambda: not is_alive(there))
 
 
 def test_a_busy_engine_asks_elsewhere_and_loses_nothing_with_it(settings: Settings) -> None:
