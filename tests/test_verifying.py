@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import resource
+import threading
 from dataclasses import replace
 from typing import Any
+from uuid import UUID
 
 import uvloop
 
@@ -16,7 +18,7 @@ from db.ledger import Ledger
 from db.records import Kind, Record
 from db.sealing import LedgerForked
 from db.verifications import newest
-from tests.engines import Answered, Door, engine_in_thread, recorded, wait_for
+from tests.engines import Answered, Door, engine_in_thread, is_recorded, recorded, wait_for
 from tests.verifications import PATIENCE_S
 
 pytest_plugins = ("tests.deployments",)
@@ -37,6 +39,23 @@ class Stopped:
         if records[0].kind is Kind.VERIFICATION:
             raise LedgerForked("somebody has proof")
         return self._ledger.append(records)
+
+
+class Late:
+    """A ledger that says late that it has a verification on record."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger, self.gate = ledger, threading.Event()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._ledger, name)
+
+    def append(self, records: list[Record]) -> Any:
+        """Append, and return when told."""
+        done = self._ledger.append(records)
+        if records[0].kind is Kind.VERIFICATION:
+            self.gate.wait(PATIENCE_S)
+        return done
 
 
 def ask(door: Door, what: str, **more: Any) -> Answered:
@@ -121,3 +140,23 @@ def test_who_starts_one_after_another_has_to_wait(settings: Settings) -> None:
     reader = open_reader(settings.database_url)
     assert len(newest(reader, 10, None)) == 4
     reader.dispose()
+
+
+def test_who_sees_one_on_record_can_start_another(settings: Settings) -> None:
+    """A start that comes while the one before is on record already, and not yet put away, is a start of its own."""
+    made: list[Late] = []
+
+    def late(ledger: Ledger) -> Late:
+        made.append(Late(ledger))
+        return made[0]
+
+    with engine_in_thread(settings, around=late) as door:
+        first = ask(door, "start").content["verification"]
+        wait_for(lambda: is_recorded(settings, UUID(first)), PATIENCE_S)
+        number = door.send_body("", b"", do="verification", ask="start", actor=ACTOR)
+        made[0].gate.set()
+        (second,) = door.receive(number)
+        wait_for(lambda: json.loads(ask(door, "running").body) is None, PATIENCE_S)
+
+    assert second.status == 202
+    assert second.content["verification"] != first

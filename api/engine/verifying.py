@@ -72,6 +72,7 @@ class Verifying:
         self._run: _Run | None = None
         self._tasks: asyncio.TaskGroup | None = None
         self._has_begun = asyncio.Event()
+        self._settling = asyncio.Lock()
 
     async def run(self) -> None:
         """Put on record what an engine before this one left, and look after those that are started."""
@@ -120,13 +121,14 @@ class Verifying:
 
     async def _start(self, actor: Mapping[str, Any]) -> tuple[int, dict[str, Any]]:
         assert self._tasks is not None
-        if self._run is not None:
-            return 200, self._run.said
-        if (over := self._starts.over(str(actor["client_id"]), self._clock() / 1e6)) is not None:
-            return 429, asdict(over)  # each start is a record, however it ends
-        said = _begun(actor, "api", self._clock())
-        self._run = run = _Run(said=said, actor=actor)
-        await self._write(run, said)
+        async with self._settling:
+            if self._run is not None:
+                return 200, self._run.said
+            if (over := self._starts.over(str(actor["client_id"]), self._clock() / 1e6)) is not None:
+                return 429, asdict(over)  # each start is a record, however it ends
+            said = _begun(actor, "api", self._clock())
+            self._run = run = _Run(said=said, actor=actor)
+            await self._write(run, said)
         self._tasks.create_task(self._look_after(run))
         return 202, said
 
@@ -200,21 +202,23 @@ class Verifying:
 
     async def _keep(self, run: _Run, said: dict[str, Any]) -> None:
         """Put it on record, however long that takes; until then it is the one that `_run` names."""
-        while True:
+        while not await self._is_settled(run, said):
+            await asyncio.sleep(AGAIN_S)
+
+    async def _is_settled(self, run: _Run, said: dict[str, Any]) -> bool:
+        async with self._settling:  # who sees it on record and starts another is not led back to it
             try:
                 await self._append(said, run.actor)
             except (LedgerUnavailable, LedgerForked) as failed:
                 log.error("verification-not-recorded", reason=str(failed))  # noqa: TRY400  # the reason is all there is
                 run.end(said)  # what became of it is known, if not on record
-                await asyncio.sleep(AGAIN_S)
+                return False
             except Exception:  # it costs this verification its record, and nobody else anything
                 log.exception("verification-not-storable")
-                break
-            else:
-                break
-        await asyncio.to_thread(self._draft.remove)
-        self._run = None
-        run.end(said)
+            await asyncio.to_thread(self._draft.remove)
+            self._run = None
+            run.end(said)
+            return True
 
     async def _append(self, said: Mapping[str, Any], actor: Mapping[str, Any]) -> None:
         record = _record(said, actor, self._clock())
