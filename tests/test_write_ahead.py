@@ -20,6 +20,7 @@ from tests.writer import findings, writer
 PAGE = 4096 + 24  # bytes of one page in the log
 GROUPS = 3_000  # of appends, until something that comes of itself must have come
 KILLS = 2
+PATIENCE_S = 60.0
 
 
 @pytest.fixture
@@ -74,7 +75,7 @@ def beside(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[threading.Event, t
     def wait_and_copy(connection: sqlite3.Connection) -> sqlite_log._Copied:
         if threading.current_thread() is not threading.main_thread():
             inside.set()
-            go.wait()
+            go.wait(PATIENCE_S)  # where a test fails, it must not hang
             go.clear()
         return copy(connection)
 
