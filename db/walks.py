@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from db.lookups import Filter
 
 _RARE = 20_000  # index entries: counted in 2 ms, collected and sorted in 15
+_FIRST = 400  # of the rare: their rows are looked at before those of all of it
 _RECENT = 2_000  # rows that are looked through before a search is split: a millisecond
 _FEW = 32  # clients of a search across all of them: one walk each, about a millisecond
 _VALUES = (("reference",), ("label",), ("model", "version"))  # that have an index, the most telling first
@@ -130,7 +131,33 @@ def recent(connection: Connection, wanted: Filter, within: Span, limit: int) -> 
 
 def page(connection: Connection, wanted: Filter, within: Span, limit: int) -> Sequence[Row[Any]]:
     """Read one page of one branch."""
-    return _page(connection, _between(_entries(connection, wanted), within), limit)
+    walks = list(_walks(connection, wanted))
+    rare = next((walk for walk in walks if _is_rare(connection, walk)), None) if _is_split(walks) else None
+    if rare is None:
+        return _page(connection, _between(_common(wanted, walks), within), limit)
+    places = select(prediction.c.idx, prediction.c.position).where(*rare.conditions).order_by(*rare.order)
+    entries = _between(_of(places.limit(_RARE).subquery()), within)
+    if rare.covers >= {each.name for each in fields(wanted) if getattr(wanted, each.name) is not None}:
+        return _page(connection, entries, limit)
+    c = entries.selected_columns
+    newest = entries.order_by(c.idx.desc(), c.position.desc()).limit(_FIRST)
+    found = _matching(connection, wanted, newest.subquery(), limit)
+    return found if len(found) == limit else _matching(connection, wanted, entries.subquery(), limit)
+
+
+def _matching(connection: Connection, wanted: Filter, places: Subquery, limit: int) -> Sequence[Row[Any]]:
+    """Read a page of those of the places whose rows, each somewhere else in the file, match."""
+    entries = _of(places).join(prediction, _same(places)).where(*_conditions(wanted, ()))
+    return _page(connection, entries, limit)
+
+
+def _of(places: Subquery) -> Select[int, int]:
+    return select(places.c.idx, places.c.position)
+
+
+def _is_split(walks: Sequence[_Walk]) -> bool:
+    """Say whether walks do not give a page by themselves: none but one in the order of a page does."""
+    return not (len(walks) == 1 and walks[0].newest_first)
 
 
 def _between(entries: Select[*tuple[Any, ...]], within: Span) -> Select[*tuple[Any, ...]]:
@@ -153,23 +180,11 @@ def _page(connection: Connection, entries: Select[*tuple[Any, ...]], limit: int)
     return connection.execute(rows.order_by(found.c.idx.desc(), found.c.position.desc())).all()
 
 
-def _entries(connection: Connection, wanted: Filter) -> Select[int, int]:
-    """Select the places of all matches, such that walking one index gives them."""
-    walks = list(_walks(connection, wanted))
-    place = (prediction.c.idx, prediction.c.position)
+def _common(wanted: Filter, walks: Sequence[_Walk]) -> Select[int, int]:
+    """Select the places of all matches by walking back through time, as far as an index in that order goes."""
     ordered = next((walk.covers for walk in walks if walk.newest_first), frozenset[str]())
-    if len(walks) == 1 and ordered:
-        walks = []
-    for walk in walks:
-        if _is_rare(connection, walk):
-            rare = select(*place).where(*walk.conditions).order_by(*walk.order).limit(_RARE).subquery()
-            entries = select(rare.c.idx, rare.c.position)
-            if walk.covers >= {
-                each.name for each in fields(wanted) if getattr(wanted, each.name) is not None
-            }:
-                return entries
-            return entries.join(prediction, _same(rare)).where(*_conditions(wanted, ()))
-    return select(*place).where(*_conditions(wanted, _HIDDEN - ordered))
+    places = select(prediction.c.idx, prediction.c.position)
+    return places.where(*_conditions(wanted, _HIDDEN - ordered))
 
 
 def _walks(connection: Connection, wanted: Filter) -> Iterator[_Walk]:

@@ -66,6 +66,7 @@ class TestSearch:
         )
         monkeypatch.setattr(walks, "_RARE", data.draw(st.sampled_from((3, 20_000))))
         monkeypatch.setattr(walks, "_RECENT", data.draw(st.sampled_from((0, 20, 2_000))))
+        monkeypatch.setattr(walks, "_FIRST", data.draw(st.sampled_from((1, 20, 400))))
 
         assert world.pages(wanted, data.draw(st.integers(1, 60))) == world.expected(wanted)
 
