@@ -8,7 +8,6 @@ from typing import Any
 import orjson
 from sqlalchemy import Connection, Engine, bindparam, select, update
 
-from db.engine import tend
 from db.records import Appended, Kind, PredictionRow, Receipt, Record, new_id
 from db.rows import Rows
 from db.tables import head
@@ -63,11 +62,6 @@ class Plain:
     def note(self) -> bool:
         """There is nothing to sign."""
         return False
-
-    def tend(self) -> None:
-        """See to the same log."""
-        with self._engine.connect() as connection:
-            tend(connection)
 
     def append(self, records: Sequence[Record]) -> Appended:
         """Store a group under the same lock, in one transaction, and number it."""

@@ -11,7 +11,7 @@ from types import ModuleType
 from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, Table, make_url
-from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import SQLAlchemyError
 
 DEADLINE_S = 5.0
 Inserter = Callable[[Connection, Sequence[tuple[Any, ...]]], None]
@@ -76,19 +76,6 @@ def reading(engine: Engine) -> Iterator[Connection]:
 
 
 @contextmanager
-def writing(engine: Engine) -> Iterator[Connection]:
-    """Lend the pen and throw it away after any failure: what a broken connection believes is worth nothing."""
-    with engine.connect() as connection:
-        try:
-            yield connection
-        except IntegrityError:
-            raise
-        except SQLAlchemyError:
-            connection.invalidate()
-            raise
-
-
-@contextmanager
 def moment(engine: Engine) -> Iterator[Connection]:
     """Lend a connection that sees one moment of the database, for reads that must agree with each other.
 
@@ -127,16 +114,6 @@ def is_storable(text: str) -> bool:
 def harden(engine: Engine) -> None:
     """Make durable what a commit that failed half-way left visible; raises SQLAlchemyError if it cannot."""
     _dialect(engine.url).harden(engine)
-
-
-def tend(connection: Connection) -> None:
-    """See to what commits leave behind, between two of them; normally that is nothing.
-
-    Raises:
-        StorageUnavailable: it failed beside the pen, which can go on.
-        SQLAlchemyError: the pen's own part failed.
-    """
-    _dialect(connection.engine.url).tend(connection)
 
 
 def scrub(engine: Engine) -> bool:

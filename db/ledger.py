@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Engine, select
 from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
 
 from db import cosignatures, heads, holds, idempotency, receipts, tiles
-from db.engine import DEADLINE_S, StorageRefused, StorageUnavailable, harden, reason, scrub, tend, writing
+from db.engine import DEADLINE_S, StorageRefused, harden, reason, scrub
 from db.groups import Apply, Change, Group, Then, group_of, is_same
 from db.idempotency import Stored
 from db.notes import VerifierKey
@@ -92,7 +92,9 @@ class Ledger:
     def check(self) -> None:
         """Look at the stored head before anything is appended; also notices a head that went backwards since.
 
-        Raises LedgerForked (not sealed with these keys, or not what this process left) or LedgerUnavailable.
+        Raises:
+            LedgerForked: it was not sealed with these keys, or is not the one this process left.
+            LedgerUnavailable: the database cannot be read.
         """
         self._settle([])
 
@@ -127,13 +129,10 @@ class Ledger:
 
     def scrub(self) -> bool:
         """Take what was erased out of the files; False: try again later. Raises LedgerUnavailable."""
-        with _or_unavailable():
+        try:
             return scrub(self._engine)
-
-    def tend(self) -> None:
-        """See to what commits leave behind, when nobody waits for an answer; raises LedgerUnavailable."""
-        with _or_unavailable(), self._connection() as connection:
-            tend(connection)
+        except SQLAlchemyError as error:
+            raise LedgerUnavailable(reason(error)) from error
 
     def note(self) -> bool:
         """Write a signed checkpoint of the newest head this process knows to be durable; False if there was none new.
@@ -157,8 +156,14 @@ class Ledger:
 
     def beside(self, work: Callable[[Connection], Result]) -> Result:
         """Write what is no record, in a transaction of its own; raises LedgerUnavailable."""
-        with _or_unavailable(), self._connection() as connection, connection.begin():
-            return work(connection)
+        try:
+            with self._connection() as connection:
+                connection.begin()
+                result = work(connection)
+                connection.commit()
+        except (SQLAlchemyError, StorageRefused) as error:
+            raise LedgerUnavailable(reason(error)) from error
+        return result
 
     def receipt(self, connection: Connection, stored: Stored) -> Receipt:
         """Make again the receipt that this record was given, over a reader's connection; raises LedgerForked."""
@@ -280,19 +285,15 @@ class Ledger:
 
     @contextmanager
     def _connection(self) -> Iterator[Connection]:
-        """Lend the pen, and append nothing more once the stored head is not what it must be."""
-        try:
-            with writing(self._engine) as connection:
+        """Lend the pen and throw it away after any failure: what a broken connection believes is worth nothing."""
+        with self._engine.connect() as connection:
+            try:
                 yield connection
-        except LedgerForked as fork:
-            self._fork = str(fork)
-            raise
-
-
-@contextmanager
-def _or_unavailable() -> Iterator[None]:
-    """Name a failure of the database that no record depends on."""
-    try:
-        yield
-    except (SQLAlchemyError, StorageRefused, StorageUnavailable) as error:
-        raise LedgerUnavailable(reason(error)) from error
+            except LedgerForked as fork:
+                self._fork = str(fork)
+                raise
+            except IntegrityError:
+                raise
+            except SQLAlchemyError:
+                connection.invalidate()
+                raise

@@ -65,10 +65,6 @@ def harden(engine: Engine) -> None:
     """Do nothing: a later commit that waited for the disk and the standby covers every commit before it."""
 
 
-def tend(_connection: Connection) -> None:
-    """Do nothing: the server sees to its own log."""
-
-
 def scrub(_engine: Engine) -> bool:
     """Do nothing: rows that were erased leave the files with `vacuum`, which the pen's role may not do."""
     return True

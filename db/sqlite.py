@@ -14,28 +14,20 @@ from sqlalchemy import URL, Connection, Engine, QueuePool, Table, create_engine,
 from sqlalchemy.exc import OperationalError
 
 from db import driver
-from db.engine import Inserter, StorageRefused, StorageUnavailable
-from db.sqlite_log import LAST_RESORT, Log, NotCopied
-
-_LOG_BYTES = 64 << 20
+from db.engine import Inserter, StorageRefused
 
 # (pragma, what is asked for, what must be read back)
 _PEN = (
     ("journal_mode", "WAL", "wal"),  # readers never block the pen, and one fsync makes a commit durable
     ("synchronous", "FULL", 2),  # NORMAL syncs no COMMIT: power loss would take records that were answered
     ("foreign_keys", "ON", 1),  # off by default
-    ("wal_autocheckpoint", str(LAST_RESORT), LAST_RESORT),  # pages; db/sqlite_log.py copies them before
-    (
-        "journal_size_limit",
-        str(_LOG_BYTES),
-        _LOG_BYTES,
-    ),  # a log that a reader let grow is cut when it begins anew
+    ("wal_autocheckpoint", "8000", 8000),  # pages, 32 MB: hot pages are copied once per 8000, not per 1000
+    ("journal_size_limit", "67108864", 67108864),  # a log that a reader let grow is cut when it begins anew
     ("cache_size", "-65536", -65536),  # KiB: the right edges of all indexes stay in memory
     ("trusted_schema", "OFF", 0),  # functions planted in the schema are not run
     ("secure_delete", "ON", 1),  # erased content is overwritten, not only let go of
     *([("fullfsync", "ON", 1)] if sys.platform == "darwin" else []),  # fsync alone leaves data in the drive
 )
-_COPIER = tuple(each for each in _PEN if each[0] in {"synchronous", "trusted_schema", "fullfsync"})
 _READER = (
     ("query_only", "ON", 1),  # beside mode=ro, which SQLite ignores for attached databases
     ("trusted_schema", "OFF", 0),
@@ -51,21 +43,17 @@ _READERS = 8  # connections per process: a lookup takes milliseconds, more would
 def pen(url: URL, deadline_s: float) -> Engine:
     """Open the file for writing; it is created if absent.
 
-    One process at a time holds `<file>.pen` locked: connections that write or copy the log at once can corrupt a
-    database under SQLite before 3.51.3. Those of one process are kept apart (db/sqlite_log.py).
+    One process at a time holds `<file>.pen` locked: two connections that write or checkpoint at once can corrupt
+    a database under SQLite before 3.51.3 (sqlite.org/wal.html#walresetbug).
     """
     file = _file(url)
     settings = (*_PEN, ("busy_timeout", str(round(deadline_s * 1000)), round(deadline_s * 1000)))
-
-    def copier() -> sqlite3.Connection:
-        return _set(sqlite3.connect(file, isolation_level=None, check_same_thread=False), _COPIER)
 
     def connect() -> sqlite3.Connection:
         with ExitStack() as undone:
             lock = undone.enter_context(_hold(file))
             connection = sqlite3.connect(file, isolation_level=None, check_same_thread=False, factory=_Pen)
             connection.lock = lock
-            connection.log = Log(file, copier)
             _set(connection, settings)
             undone.pop_all()
         return connection
@@ -109,7 +97,6 @@ def harden(engine: Engine) -> None:
         with engine.connect() as connection:
             cursor = connection.connection.cursor()
             try:
-                _log(connection).rest()
                 cursor.execute("BEGIN IMMEDIATE")
                 (version,) = cursor.execute("PRAGMA user_version").fetchone()
                 cursor.execute(f"PRAGMA user_version = {version}")  # writes its page whatever the number is
@@ -124,17 +111,6 @@ def harden(engine: Engine) -> None:
         raise OperationalError(_COPY, None, sqlite3.OperationalError("a reader is in the way"))
 
 
-def tend(connection: Connection) -> None:
-    """See to the log between two transactions; raises StorageUnavailable where it could not be copied beside them."""
-    pen: Any = connection.connection.driver_connection
-    try:
-        _log(connection).tend(pen)
-    except (NotCopied, OSError) as failed:
-        raise StorageUnavailable(str(failed)) from failed
-    except sqlite3.Error as error:
-        raise OperationalError("PRAGMA wal_checkpoint(PASSIVE)", None, error) from error
-
-
 def scrub(engine: Engine) -> bool:
     """Copy the WAL into the file and empty it: until then it has pages from before an erasure.
 
@@ -144,7 +120,6 @@ def scrub(engine: Engine) -> bool:
         cursor = connection.connection.cursor()
         (patience_ms,) = cursor.execute("PRAGMA busy_timeout").fetchone()
         try:
-            _log(connection).rest()
             cursor.execute(f"PRAGMA busy_timeout = {_SCRUB_MS}")
             (is_busy, *_) = cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
             cursor.execute(f"PRAGMA busy_timeout = {patience_ms}")
@@ -191,10 +166,8 @@ class _Pen(sqlite3.Connection):
     """A connection that holds the writers' lock for as long as it is open."""
 
     lock: IO[bytes]
-    log: Log
 
     def close(self) -> None:
-        self.log.close()
         super().close()
         self.lock.close()
 
@@ -212,13 +185,6 @@ def _file(url: URL) -> Path:
     if name == ":memory:" or name.startswith("file:") or url.query:
         raise StorageRefused("database", url.render_as_string(), "name a file: sqlite:///var/onrecord.db")
     return Path(name).absolute()
-
-
-def _log(connection: Connection) -> Log:
-    """Find the log that the pen tends."""
-    pen: Any = connection.connection.driver_connection
-    log: Log = pen.log
-    return log
 
 
 def _hold(file: Path) -> IO[bytes]:

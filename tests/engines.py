@@ -227,9 +227,6 @@ class Slow:
     def note(self) -> bool:
         return self.ledger.note()
 
-    def tend(self) -> None:
-        self.ledger.tend()
-
 
 class Broken:
     """A ledger that cannot be written until it is mended."""
@@ -244,6 +241,3 @@ class Broken:
 
     def note(self) -> bool:
         return self.ledger.note()
-
-    def tend(self) -> None:
-        self.ledger.tend()

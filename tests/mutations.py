@@ -178,8 +178,8 @@ MUTANTS = (
         by="moments",
     ),
     _mutant(
-        "X12", "a broken connection is used again", "db/engine.py",
-        ("        except SQLAlchemyError:\n            connection.invalidate()\n", "        except SQLAlchemyError:\n"),
+        "X12", "a broken connection is used again", "db/ledger.py",
+        ("            except SQLAlchemyError:\n                connection.invalidate()\n", "            except SQLAlchemyError:\n"),
         by="lines syscalls durability",
     ),
     _mutant(

@@ -22,7 +22,7 @@ from tests.families import GONE_WITHIN_S, wait_until
 
 SECTOR = 512
 _LONGEST = 1 << 17  # bytes of one write that strace shows
-_CALL = re.compile(r"^(?:\d+ +)?(\w+)\(\d+<([^>]+)>(?:, (.*))?\)\s+= \d+$")
+_CALL = re.compile(r"^(\w+)\(\d+<([^>]+)>(?:, (.*))?\)\s+= \d+$")
 _FILES = ("ledger.db", "ledger.db-wal")
 
 
@@ -43,7 +43,7 @@ Kept = Callable[[Event], Iterator[Event]]
 def recorded(pid: int, trace: Path) -> Iterator[None]:
     """Record what a writer asks of the kernel."""
     calls = "trace=pwrite64,write,fdatasync,fsync,ftruncate"
-    command = ["strace", "-f", "-y", "-s", str(_LONGEST), "-e", calls, "-o", str(trace), "-p", str(pid)]
+    command = ["strace", "-y", "-s", str(_LONGEST), "-e", calls, "-o", str(trace), "-p", str(pid)]
     with subprocess.Popen(command, stderr=subprocess.DEVNULL) as strace:
         wait_until(lambda: faults.is_traced_by(pid, strace.pid), GONE_WITHIN_S)
         yield

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -63,6 +64,21 @@ def commits(monkeypatch: pytest.MonkeyPatch, url: str, how: str) -> Iterator[Non
 
     monkeypatch.setattr(driver, "commit", fail, raising=False)
     yield
+
+
+def test_a_log_that_a_reader_let_grow_is_cut(file: str) -> None:
+    """What the write-ahead log grew to beside a long reader does not stay on the disk once it is gone."""
+    path = file.removeprefix("sqlite:///")
+    with writing(file) as ledger, closing(sqlite3.connect(path, isolation_level=None)) as reader:
+        reader.execute("BEGIN").execute("SELECT count(*) FROM record").fetchone()
+        for each in (predicted() for _ in range(70)):
+            ledger.append([replace(each, input=each.input + b" " * (1 << 20))])
+        assert Path(f"{path}-wal").stat().st_size > 64 << 20
+        reader.execute("ROLLBACK")
+        for _ in range(3):
+            ledger.append([predicted()])
+
+        assert Path(f"{path}-wal").stat().st_size <= 64 << 20
 
 
 class TestUnknownOutcome:

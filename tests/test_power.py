@@ -23,11 +23,7 @@ from tests.writer import findings, writer
 CUTS = -(-int(os.environ.get("ONRECORD_SOAK", "0")) // 50)
 SOME = 60
 SIZES = (1, 3, 1, 20, 2, 1)
-EVERY_SETTING = {
-    "as built": (),
-    "checkpoints at once": ("checkpoints-at-once",),
-    "copies beside": ("copies-each-group",),
-}
+EVERY_SETTING = {"as built": (), "checkpoints at once": ("checkpoints-at-once",)}
 
 
 @pytest.fixture

@@ -158,7 +158,6 @@ class _Living:
         appended = self.open().append(records)
         check(appended, records)
         self.told(records)
-        self.open().tend()
 
     def erase(self) -> None:
         """Erase the first of the records that were appended last, as the engine does."""

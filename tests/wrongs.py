@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sqlite3
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -12,12 +11,11 @@ from uuid import UUID
 
 import psycopg
 
-from db import heads, postgresql, receipts, sqlite, sqlite_log
+from db import heads, postgresql, receipts, sqlite
 from db.driver import Prepared
 from db.ledger import Ledger, LedgerUnavailable
 from db.records import Receipt, Record
 from db.rows import Rows
-from db.sqlite_log import Log
 from tests.ledgers import SEAL
 
 # Where an append can be stopped, in their order: whose method, and whether before or after it.
@@ -120,20 +118,6 @@ def _has_other_keys() -> None:
     writer.SEAL = replace(SEAL, mac_key=bytes(32))
 
 
-def _copies_each_group() -> None:
-    """Copy the log beside the commits and let it begin anew, after each group instead of some hundreds."""
-    tend = Log.tend
-
-    def tend_twice(log: Log, pen: sqlite3.Connection) -> None:
-        for _ in range(2):
-            tend(log, pen)
-            log.rest()
-
-    for name in ("LONG", "SHORT"):
-        setattr(sqlite_log, name, 1)
-    Log.tend = tend_twice  # type: ignore[method-assign]  # that is the mutation
-
-
 MUTATIONS: dict[str, Callable[[], None]] = {
     "tells-first": _tells_first,
     "does-not-lock": _does_not_lock,
@@ -141,7 +125,6 @@ MUTATIONS: dict[str, Callable[[], None]] = {
     "denies": _denies,
     "believes": _believes,
     "checkpoints-at-once": _pragma("wal_autocheckpoint", "1", 1),  # as one commit in some hundreds does
-    "copies-each-group": _copies_each_group,
     "syncs-seldom": _pragma("synchronous", "NORMAL", 1),
     "syncs-nothing": _pragma("synchronous", "OFF", 0),
 }

@@ -142,7 +142,6 @@ class Committer:
         """Write notes for as long as the engine lives."""
         while True:
             await self.note()
-            await self.with_pen(_tend)  # a reader may be gone since the last record
             if self._is_soiled:
                 await self._scrub()
             await asyncio.sleep(NOTE_S)
@@ -181,7 +180,6 @@ class Committer:
             self._loop.call_soon_threadsafe(self._failed.put_nowait, (group, raised))
         else:
             self._loop.call_soon_threadsafe(self._release, answers)
-            _tend(self._ledger)
         finally:
             self._busy_since = None
         if self._waiting:
@@ -273,14 +271,6 @@ class Committer:
         elif self._trouble is not None:
             log.info("ledger-writable-again")
         self._trouble = trouble
-
-
-def _tend(ledger: Ledger) -> None:
-    """See to what commits leave behind: the answers have left, and the next group forms meanwhile."""
-    try:
-        ledger.tend()
-    except LedgerUnavailable as unavailable:
-        log.error("log-not-copied-yet", reason=str(unavailable))  # noqa: TRY400  # the reason is all there is to know
 
 
 def _append(ledger: Ledger, group: Sequence[Ready]) -> list[Answer]:
