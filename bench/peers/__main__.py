@@ -240,9 +240,10 @@ def _large(report: Report, running: Sequence[Running], chosen: argparse.Namespac
     measures: dict[str, Callable[[], Figures]] = {
         "predict_proba alone": lambda: {"ms": _ms(lambda: model.predict_proba(matrix))}
     }
-    for each in running:
-        measures[each.name] = _asking(each, failures)
-    found = rounds.in_turn(measures, chosen.rounds)
+    with contextlib.ExitStack() as clients:
+        for each in running:
+            measures[each.name] = _asking(each, failures, clients)
+        found = rounds.in_turn(measures, chosen.rounds)
     alone = found["predict_proba alone"]["ms"]
     rows = [
         [name, failures.get(name, one["ms"]), "" if name in failures else alone / one["ms"]]
@@ -252,9 +253,9 @@ def _large(report: Report, running: Sequence[Running], chosen: argparse.Namespac
     return {name: one for name, one in found.items() if name not in failures}
 
 
-def _asking(each: Running, failures: dict[str, str]) -> Callable[[], Figures]:
+def _asking(each: Running, failures: dict[str, str], clients: contextlib.ExitStack) -> Callable[[], Figures]:
     """Ask over one client for all rounds: making one reads certificates for 20 ms, which is no server's time."""
-    client = httpx.Client(headers={**each.target.headers, **_JSON}, timeout=60)
+    client = clients.enter_context(httpx.Client(headers={**each.target.headers, **_JSON}, timeout=60))
 
     def measure() -> Figures:
         start = time.perf_counter()
