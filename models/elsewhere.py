@@ -23,7 +23,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from models import registry
+from models import registry, warming
 from models.features import Column
 from models.model import Model, Score
 from models.proving import Question
@@ -154,6 +154,7 @@ def main() -> None:
     # Some estimators print. What was standard output is for answers alone.
     with os.fdopen(os.dup(1), "wb") as out:
         os.dup2(2, 1)
+        warming.import_pandas()
         try:
             loaded = registry.load(
                 question.store, question.model, question.version, question.digest, question.terms

@@ -22,7 +22,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from models import registry
+from models import registry, warming
 from models.registry import ModelRefused, Terms
 
 ROOT = Path(__file__).parent.parent
@@ -132,7 +132,7 @@ class Prover:
 
 def main() -> None:
     """Be the process: a line for every question, empty where the version is good."""
-    registry.warm()
+    warming.warm()
     # Some estimators print. What was standard output is for verdicts alone.
     with os.fdopen(os.dup(1), "wb") as out:
         os.dup2(2, 1)

@@ -12,7 +12,7 @@ import platform
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from importlib import import_module, metadata
+from importlib import metadata
 from math import isclose
 from pathlib import Path
 from typing import Any
@@ -118,12 +118,6 @@ def load(store: Path, model: str, version: str, digest: str | None, terms: Terms
     except (_Refusal, BadManifest, FileRefused, signing.SignatureRefused, artefact.PickleRefused) as reason:
         raise ModelRefused(model, version, str(reason)) from reason
     return loaded
-
-
-def warm() -> None:
-    """Import the libraries the artefacts need, so that a parent pays for them once before it forks."""
-    for library in ("linear_model", "ensemble", "naive_bayes", "compose", "preprocessing", "pipeline"):
-        import_module(f"sklearn.{library}")
 
 
 def _insist_on_names(model: str, version: str) -> None:

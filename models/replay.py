@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from models import registry, signing
+from models import registry, signing, warming
 from models.model import BadFeatures, Model, PredictionFailed, answer
 from models.registry import ModelRefused, Terms
 
@@ -93,6 +93,7 @@ def main() -> None:
     # Some estimators print. What was standard output is for the answer alone.
     with os.fdopen(os.dup(1), "wb") as out:
         os.dup2(2, 1)
+        warming.import_pandas()
         out.write(orjson.dumps(replayed(question, body)))
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import pickle
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,8 @@ import pytest
 
 from db.versions import Registered
 from models import artefact, files, registry
-from tests.artefacts import MODEL, Shelf, TouchesAFile, line
+from tests.artefacts import MODEL, SHIPPED, Shelf, TouchesAFile, line
+from tests.service import ROOT
 
 
 @pytest.fixture
@@ -154,3 +157,16 @@ def test_no_pickle_within_a_pickle(shelf: Shelf, canary: Path, module: str, name
 
     assert f"names {module}.{name}, neither an estimator" in refusal(shelf, found)
     assert not canary.exists()
+
+
+def test_whoever_warms_up_answers_without_pyarrow() -> None:
+    """Pandas takes 33 MB of it along where it finds it; every shipped version gives its golden answers without."""
+    code = (
+        "import sys; from pathlib import Path; from models import registry, warming; warming.warm();"
+        "s = Path('models/store');"
+        "all_ = [registry.load(s, *v, None, registry.Terms(twin=False)) for v in registry.listing(s)];"
+        "print(len(all_), 'pandas' in sys.modules, [each for each in sys.modules if each.startswith('pyarrow')])"
+    )
+    said = subprocess.check_output([sys.executable, "-c", code], cwd=ROOT, text=True)
+
+    assert said == f"{len(registry.listing(SHIPPED))} True []\n"

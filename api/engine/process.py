@@ -94,9 +94,9 @@ def hold(settings: Settings, lifeline: int | None = None) -> int:
         SchemaMismatch, PenTaken: nothing was started.
     """
     _refuse_early(settings)
-    from models import registry
+    from models import warming
 
-    registry.warm()
+    warming.warm()
     gc.collect()
     gc.freeze()  # what is imported stays on pages shared with every engine forked from here
     gc.set_threshold(NEW_OBJECTS)
