@@ -11,10 +11,11 @@ import contextlib
 import itertools
 import os
 import random
+import shutil
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from bench import services
@@ -44,11 +45,24 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--folder", type=Path, help="where there is room: 10 million records take 15 GB on SQLite"
     )
+    parser.add_argument(
+        "--keep", type=Path, help="a name for the SQLite file, which is left there at the end"
+    )
+    parser.add_argument(
+        "--of", type=Path, help="search such a file again, of so many --records, and do no more"
+    )
     chosen = parser.parse_args(arguments)
+    if chosen.of is not None:
+        report = Report("A long ledger, searched again")
+        _filters(
+            report, "sqlite", chosen, _searching(f"sqlite:///{chosen.of}", chosen.records, chosen.searches)
+        )
+        report.write()
+        return
     report = Report("The length of the ledger")
     with tempfile.TemporaryDirectory(dir=chosen.folder) as name:
         for database in chosen.databases:
-            with _empty(Path(name), database) as url:
+            with _empty(Path(name), database, chosen.keep) as url:
                 _grow(report, database, url, chosen)
                 _verify(report, database, url)
     report.write()
@@ -80,6 +94,12 @@ def _grow(report: Report, database: str, url: str, chosen: argparse.Namespace) -
     columns = ["records", "append of 1, ms", "of 64, ms", "newest: p50 ms", "p95 ms", "dearest search", "p50 ms",
                "p95 ms"]  # fmt: skip
     report.table(f"{database}: cost as the ledger grows (disk included)", columns, rows)
+    _filters(report, database, chosen, spread)
+
+
+def _filters(
+    report: Report, database: str, chosen: argparse.Namespace, spread: Mapping[str, Sequence[float]]
+) -> None:
     found = [[name, *each, each[1] <= 20] for name, each in spread.items()]
     columns = ["search, a page of 20", "p50 ms", "p95 ms", "p95 within 20 ms"]
     report.table(f"{database}: every filter, {chosen.records:,} predictions", columns, found)
@@ -118,7 +138,7 @@ def _verify(report: Report, database: str, url: str) -> None:
 
 
 @contextlib.contextmanager
-def _empty(folder: Path, database: str) -> Iterator[str]:
+def _empty(folder: Path, database: str, keep: Path | None) -> Iterator[str]:
     with contextlib.ExitStack() as stack:
         url = f"sqlite:///{folder}/ledger.db"
         if database == "postgresql":
@@ -126,6 +146,8 @@ def _empty(folder: Path, database: str) -> Iterator[str]:
         migrate.upgrade(url)
         ledgers.seal(url)
         yield url
+        if keep is not None and database == "sqlite":
+            shutil.move(folder / "ledger.db", keep)
         for left in folder.glob("ledger.db*"):
             left.unlink()
 

@@ -43,13 +43,16 @@ def test_proofs_out_of_a_filled_ledger_hold(written: Path) -> None:
     assert "sqlite | header" in written.read_text()
 
 
-def test_a_ledger_is_searched_and_verified_as_it_grows(written: Path) -> None:
+def test_a_ledger_is_searched_and_verified_as_it_grows(written: Path, tmp_path: Path) -> None:
     """Every search is in the table, and verification finds nothing in a ledger that the real pen has grown."""
-    growth.main(["--records", "1000", "--searches", "2", "--databases", "sqlite"])
+    few, kept = ["--records", "1000", "--searches", "2"], str(tmp_path / "kept.db")
+    growth.main([*few, "--databases", "sqlite", "--keep", kept])
 
     shown = written.read_text()
     assert [name for name in growth.SEARCHES if f"| {name} | " not in shown] == []
     assert [line.split(" | ")[-1] for line in shown.splitlines() if line.startswith("| 1 | 2,300")] == ["0 |"]
+    growth.main([*few, "--of", kept])
+    assert written.read_text().count("| client, label and scores | ") == 2
     assert growth.sizes(10**7) == [10_000, 100_000, 1_000_000, 10_000_000]
 
 
