@@ -238,7 +238,8 @@ class Command:
         """Start it, wait until it has written how far it came, send a signal; return the exit code."""
         before = self._state.read_bytes() if self._state.exists() else b""
         resting = (
-            "import time, api.resuming as r; flush = r.StateFile.flush;"
+            "import signal, time, api.resuming as r; flush = r.StateFile.flush;"
+            "signal.signal(signal.SIGINT, signal.default_int_handler);"  # which a suite in the background ignores
             "r.StateFile.flush = lambda file: (flush(file), time.sleep(0.5))[0];"
             "from api.__main__ import main; main(prog_name='api')"
         )
