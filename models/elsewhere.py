@@ -18,7 +18,6 @@ import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
@@ -26,10 +25,9 @@ import numpy as np
 from models import registry, warming
 from models.features import Column
 from models.model import Model, Score
-from models.proving import Question
+from models.proving import Question, started
 from models.registry import ModelRefused
 
-ROOT = Path(__file__).parent.parent
 FEWEST = 4  # rows worth the way there and back, which takes some 0.1 ms
 CALLS = 32  # with so many rows before a process is started for them: it takes some 100 MB
 RETRY_S = 60.0
@@ -46,11 +44,14 @@ class Elsewhere:
     """
     The asking side, for the model of one version; `here` asks it in this process.
 
-    `score` is for one thread, `end` for any.
+    `places` are left for processes, over all versions. `score` is for one thread, `end` for any.
     """
 
-    def __init__(self, question: Question, environment: Mapping[str, str], here: Score) -> None:
+    def __init__(
+        self, question: Question, environment: Mapping[str, str], here: Score, places: threading.Semaphore
+    ) -> None:
         self._question, self._environment, self._here = question, environment, here
+        self._places = places
         self._calls, self._lost_at = 0, float("-inf")
         self._is_ready = self._is_ended = False
         self._process: subprocess.Popen[bytes] | None = None
@@ -93,17 +94,9 @@ class Elsewhere:
 
     def _start(self) -> None:
         with self._starting:
-            if self._is_ended:
+            if self._is_ended or not self._places.acquire(blocking=False):
                 return
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "models.elsewhere"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                cwd=ROOT,
-                env=dict(self._environment),
-                start_new_session=True,  # Ctrl-C is for who asks
-            )
+            self._process = started("models.elsewhere", self._environment)
         assert self._process.stdin is not None
         with contextlib.suppress(OSError):
             self._process.stdin.write(self._question.line())
@@ -112,6 +105,7 @@ class Elsewhere:
     def _lose(self) -> None:
         assert self._process is not None
         _close(self._process)
+        self._places.release()
         self._process, self._is_ready, self._lost_at = None, False, time.monotonic()
 
 

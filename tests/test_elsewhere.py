@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -84,6 +85,7 @@ Opened = Callable[..., Asked]
 @pytest.fixture
 def opened() -> Iterator[Opened]:
     """Load versions of a store, to be asked elsewhere, and end their processes afterwards."""
+    places = threading.Semaphore(1)
     with ExitStack() as ends:
 
         def load(store: Path, model: str, version: str = "1", lie: str | None = None) -> Asked:
@@ -96,7 +98,7 @@ def opened() -> Iterator[Opened]:
                 return loaded.estimate(columns)
 
             question = Question(store=store, model=model, version=version, digest=lie or digest, terms=terms)
-            over_there = Elsewhere(question, {"OMP_NUM_THREADS": "1"}, here)
+            over_there = Elsewhere(question, {"OMP_NUM_THREADS": "1"}, here, places)
             ends.callback(over_there.end)
             asked = Asked(elsewhere.moved(loaded, over_there), over_there)
             return asked
@@ -148,6 +150,18 @@ def test_a_lost_process_is_made_up_for_and_comes_back(
     assert asked.pid != lost
 
 
+def test_no_more_processes_than_there_are_places(opened: Opened) -> None:
+    """Who asks for many versions has the second one asked here, until the first one's place is free again."""
+    first, second = opened(STORE, "housing"), opened(STORE, "iris")
+    first.until_elsewhere()
+    for _ in range(2 * elsewhere.CALLS):
+        second.ask(4)
+    assert second.elsewhere._process is None
+
+    first.elsewhere._lose()
+    second.until_elsewhere()
+
+
 def test_a_version_that_is_refused_there_is_asked_here(opened: Opened) -> None:
     """A file that is not the registered one is not answered from, over there as little as here."""
     asked = opened(STORE, "housing", lie="0" * 64)
@@ -195,10 +209,10 @@ def test_only_numbers_for_every_row_come_back(gives: Any, tmp_path: Path) -> Non
 def test_the_process_does_not_outlive_whoever_asks(end: signal.Signals) -> None:
     """However the asking process ends, what it has started is gone with it."""
     code = (
-        "import time; from pathlib import Path; from models import elsewhere, registry;"
+        "import threading, time; from pathlib import Path; from models import elsewhere, registry;"
         "from models.proving import Question; s = Path('models/store'); d, m = registry.claimed(s, 'housing', '1');"
         "q = Question(store=s, model='housing', version='1', digest=d, terms=registry.Terms(manifest=m));"
-        "e = elsewhere.Elsewhere(q, {}, len); e._start(); print(e._process.pid, flush=True);"
+        "e = elsewhere.Elsewhere(q, {}, len, threading.Semaphore(1)); e._start(); print(e._process.pid, flush=True);"
         "e._process.stdout.read(1); print('ready', flush=True); time.sleep(600)"
     )
     with subprocess.Popen(

@@ -6,6 +6,7 @@ take down the one that answers.
 
 from __future__ import annotations
 
+import os
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -40,6 +41,8 @@ class Loading:
         self._prover: Prover | None = None
         self._one_proof_at_a_time = threading.Lock()
         self._elsewhere: list[Elsewhere] = []
+        # More processes than cores gain nothing, and whoever asks for one version after another pays for none of them.
+        self._places = threading.Semaphore(os.cpu_count() or 1)
 
     def load(self, found: Registered) -> Model:
         """Load a version whose files are those registered, proved by its golden answers; raises ModelRefused."""
@@ -99,7 +102,7 @@ class Loading:
         from models import elsewhere
 
         question = self._question(found, replace(self._terms(found), twin=False))
-        asked = elsewhere.Elsewhere(question, bare_environment(), loaded.estimate)
+        asked = elsewhere.Elsewhere(question, bare_environment(), loaded.estimate, self._places)
         self._elsewhere.append(asked)
         return elsewhere.moved(loaded, asked)
 
