@@ -31,7 +31,7 @@ advisories: $(DEV)  ## look for known vulnerabilities in requirements.txt (asks 
 	$(BIN)/pip-audit --strict --disable-pip --require-hashes -r requirements.txt
 
 soak: $(DEV)  ## long campaigns: ONRECORD_SOAK says how many crashes of each kind (200)
-	ONRECORD_SOAK=$${ONRECORD_SOAK:-200} $(BIN)/python -m pytest -m soak -s
+	ONRECORD_SOAK=$${ONRECORD_SOAK:-200} $(BIN)/python -m pytest -m soak -s --timeout 0
 	$(BIN)/python -m tests.elsewhere
 
 mutants: $(DEV)  ## break copies of the code, one promise at a time; the tests must notice every one (half an hour)

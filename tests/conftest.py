@@ -41,8 +41,21 @@ def pytest_configure(config: pytest.Config) -> None:
     """
     httpx._transports.default.create_ssl_context = functools.cache(httpx.create_ssl_context)
     if not hasattr(config, "workerinput"):
+        config.pluginmanager.register(Failures(config))
         for room in ("api", "db", "migrations", "models", "tests"):
             compileall.compile_dir(ROOT / room, quiet=1)
+
+
+class Failures:
+    """Say what failed when it fails: a run that is ended from outside never gets to its summary."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._plugins = config.pluginmanager
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.failed:
+            terminal = self._plugins.get_plugin("terminalreporter")
+            terminal.write_line(f"\n{report.when} of {report.nodeid} failed\n{report.longreprtext}")
 
 
 @pytest.hookimpl(trylast=True)
