@@ -14,6 +14,7 @@ from api import times
 from api.calls import Answer, Call
 from api.composition import ModelContract
 from db.versions import Alias, Registered
+from models.figures import Actuals
 from models.manifest import BadManifest, FeatureProfile, Manifest, read
 
 log = structlog.get_logger()
@@ -132,7 +133,7 @@ def manifest_of(store: Path, registered: Registered) -> Manifest | None:
 
 
 def held_out(manifest: Manifest) -> dict[str, Any]:
-    """Show how good a classifier was on the rows held out of its training, beyond numbers, where it was drawn."""
+    """Show how good a version was on the rows held out of its training, beyond numbers, where it was drawn."""
     content: dict[str, Any] = {}
     if (found := manifest.calibration) is not None:
         groups = zip(found.predicted, found.observed, found.counts, strict=True)
@@ -141,7 +142,15 @@ def held_out(manifest: Manifest) -> dict[str, Any]:
         ]
     if manifest.curve is not None:
         content["roc_curve"] = asdict(manifest.curve)
+    if manifest.actuals is not None:
+        content["actuals"] = groups_of(manifest.actuals)
     return content
+
+
+def groups_of(found: Actuals) -> list[dict[str, Any]]:
+    """Show answers beside what happened, group by group, the least answer first."""
+    of_each = {("n" if name == "counts" else name): values for name, values in asdict(found).items()}
+    return [dict(zip(of_each, group, strict=True)) for group in zip(*of_each.values(), strict=True)]
 
 
 def _claims(manifest: Manifest) -> dict[str, Any]:

@@ -16,7 +16,7 @@ import orjson
 
 from api import times
 from api.calls import JSON, Answer, Call
-from api.catalog import ModelUnknown, held_out, manifest_of
+from api.catalog import ModelUnknown, groups_of, held_out, manifest_of
 from api.composition import ModelContract
 from api.frames import Frames, Selection
 from api.plots import ink, measured
@@ -109,11 +109,19 @@ class Performance:
             "erased": found.erased,
             **shown,
             **({} if whole.curve is None else {"roc_curve": asdict(whole.curve)}),
-            **({} if manifest is None or not target.labels else {"at_training": held_out(manifest)}),
+            **({} if target.labels else _actuals(frame)),
+            **({} if manifest is None else {"at_training": held_out(manifest)}),
             **({} if "bucket" not in query else {"buckets": _buckets(frame, target, query["bucket"])}),
             **({} if by is None else {"slices": _slices(frame, target, by)}),
             "intervals": {"level": 0.95, "methods": dict(METHODS)},
         }
+
+
+def _actuals(frame: Frame) -> dict[str, Any]:
+    from models.metrics import actuals
+
+    found = actuals(frame)
+    return {} if found is None else {"actuals": groups_of(found)}
 
 
 def _selection(model: str, query: Mapping[str, Any]) -> Selection:

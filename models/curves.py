@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.columns import Doubles, Whole
+from models.figures import Curve
 from models.intervals import LEAST
-from models.manifest import Curve
 
 STEPS = 100
 MOST_POINTS = 2 * STEPS

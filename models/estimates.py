@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn import metrics
 
-from models.manifest import Calibration, Manifest, Target
+from models.figures import Calibration
+from models.manifest import Manifest, Target
 
 ASSUMPTION = (
     "calibration is what it was on the held-out rows at training: other rows may be asked, "

@@ -15,6 +15,7 @@ from typing import Literal
 
 from marshmallow import ValidationError, fields, validate
 
+from models.figures import Actuals, ActualsShape, Calibration, CalibrationShape, Curve, CurveShape
 from models.files import FileRefused, read_once
 from models.shapes import Shape, Tuple
 
@@ -95,28 +96,6 @@ class Golden:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Calibration:
-    """Held-out rows in groups of about one probability: its mean, how often it was so, of how many."""
-
-    predicted: tuple[float, ...]
-    observed: tuple[float, ...]
-    counts: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Curve:
-    """A ROC curve in few points (models/curves.py), which is a precision-recall curve, too: of each point, its values.
-
-    What scores at least `threshold` counts as positive; None where it would tell of single rows.
-    """
-
-    false_positive_rate: tuple[float, ...]
-    true_positive_rate: tuple[float, ...]
-    precision: tuple[float | None, ...]  # None at the first point: nothing counts as positive there
-    threshold: tuple[float | None, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Twin:
     """
     What came of looking for a faster way to the same answers (models/twin.py), and how it was proved.
@@ -158,6 +137,7 @@ class Manifest:
     tolerance: float  # how far a twin's score may be from the pickle's
     calibration: Calibration | None = None  # None: a regressor, or trained before it was measured
     curve: Curve | None = None  # None: not two labels, or trained before it was drawn
+    actuals: Actuals | None = None  # None: a classifier, too few rows, or trained before they were kept
     twin: Twin | None = None  # None: trained before there were twins, or never compiled
 
 
@@ -208,21 +188,6 @@ class _Golden(Shape):
     tolerance = fields.Float(required=True)
 
 
-class _Calibration(Shape):
-    made = Calibration
-    predicted = Tuple(fields.Float(), required=True)
-    observed = Tuple(fields.Float(), required=True)
-    counts = Tuple(fields.Integer(strict=True), required=True)
-
-
-class _Curve(Shape):
-    made = Curve
-    false_positive_rate = Tuple(fields.Float(), required=True)
-    true_positive_rate = Tuple(fields.Float(), required=True)
-    precision = Tuple(fields.Float(allow_none=True), required=True)
-    threshold = Tuple(fields.Float(allow_none=True), required=True)
-
-
 class _Twin(Shape):
     made = Twin
     way = fields.String(required=True, allow_none=True, validate=validate.OneOf(["linear", "trees", "onnx"]))
@@ -253,8 +218,9 @@ class _Manifest(Shape):
     trained_at = fields.String(required=True, validate=validate.Regexp(_RFC_3339))
     golden = fields.Nested(_Golden, required=True)
     tolerance = fields.Float(required=True)
-    calibration = fields.Nested(_Calibration, load_default=None, allow_none=True)
-    curve = fields.Nested(_Curve, load_default=None, allow_none=True)
+    calibration = fields.Nested(CalibrationShape, load_default=None, allow_none=True)
+    curve = fields.Nested(CurveShape, load_default=None, allow_none=True)
+    actuals = fields.Nested(ActualsShape, load_default=None, allow_none=True)
     twin = fields.Nested(_Twin, load_default=None, allow_none=True)
 
 

@@ -16,9 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models import probabilities
+from models.actuals import grouped
 from models.columns import Doubles, Frame, Whole
+from models.figures import Actuals, Curve
 from models.intervals import LEAST, Metric, as_said, dice, error_of, mean, none, normal, wilson
-from models.manifest import Curve
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 _FEW = f"fewer than {LEAST} outcomes"
@@ -101,10 +102,21 @@ def _classified(frame: Frame, target: Target) -> Performance:
     )
 
 
-def _estimated(frame: Frame) -> Performance:
+def actuals(frame: Frame) -> Actuals | None:
+    """Put the numbers that were answered beside those that happened, in groups."""
+    truth, answers = _numbers(frame)
+    return grouped(answers, truth)
+
+
+def _numbers(frame: Frame) -> tuple[Doubles, Doubles]:
+    """Give what happened and what was answered, where both are known."""
     known = ~(np.isnan(frame.outcome_number) | np.isnan(frame.score))
-    count = int(known.sum())
-    truth, answers = frame.outcome_number[known], frame.score[known]
+    return frame.outcome_number[known], frame.score[known]
+
+
+def _estimated(frame: Frame) -> Performance:
+    truth, answers = _numbers(frame)
+    count = len(truth)
     errors = (
         dict(zip(QUANTILES, np.quantile(answers - truth, QUANTILES).tolist(), strict=True)) if count else {}
     )

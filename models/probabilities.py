@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from models import curves
 from models.columns import Doubles
+from models.figures import Curve
 from models.intervals import LEAST, Metric, as_said, hanley, hanley_error, logit, mean, none, normal, wilson
-from models.manifest import Curve
 
 _BINS = 10
 _TINY = float(np.finfo(np.float64).eps)

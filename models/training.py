@@ -18,12 +18,10 @@ from numpy.typing import NDArray
 from sklearn import metrics
 from sklearn.model_selection import train_test_split
 
-from models import artefact, curves, estimates, explaining, graphs, registry, twin
+from models import artefact, explaining, graphs, heldout, registry, twin
 from models.features import Column
 from models.files import write_folder
 from models.manifest import (
-    Calibration,
-    Curve,
     FeatureProfile,
     Golden,
     Histogram,
@@ -132,8 +130,9 @@ def _measured(model: Model, held_out: pd.DataFrame) -> Manifest:
         golden=golden,
         target=target,
         metrics=_metrics(truth, predictions, manifest.target),
-        calibration=calibrated(predictions, truth, manifest.target),
-        curve=drawn(predictions, truth, manifest.target),
+        calibration=heldout.calibration(predictions, truth, manifest.target),
+        curve=heldout.curve(predictions, truth, manifest.target),
+        actuals=heldout.actuals(predictions, truth, manifest.target),
     )
 
 
@@ -149,26 +148,6 @@ def _with(
             ]
             features = tuple(replace(each, **more) for each, more in known)
     return features
-
-
-def calibrated(predictions: Sequence[Prediction], truth: NDArray[Any], target: Target) -> Calibration | None:
-    """Compare the probabilities with what was true; a regressor gives none."""
-    if target.labels is None:
-        return None
-    if target.positive is None:
-        rows = [list((prediction.probabilities or {}).values()) for prediction in predictions]
-        return estimates.calibration(np.array(rows), truth, target)
-    scores = np.array([prediction.probability for prediction in predictions], dtype=float)
-    return estimates.calibration(estimates.of_two(scores, target), truth, target)
-
-
-def drawn(predictions: Sequence[Prediction], truth: NDArray[Any], target: Target) -> Curve | None:
-    """Draw the ROC curve of the probabilities of two labels."""
-    if target.positive is None:
-        return None
-    scores = np.array([prediction.probability for prediction in predictions], dtype=float)
-    order = np.argsort(-scores, kind="stable")
-    return curves.roc((truth == target.positive)[order].astype(np.int8), scores[order])[1]
 
 
 def column(series: pd.Series) -> Column:

@@ -212,7 +212,7 @@ def test_an_owner_sees_how_good_a_model_turned_out(page: Page, service: Service)
     assert download.value.suggested_filename == "roc_curve.csv"
     page.goto("models/two-features/performance")
     expect(page.get_by_role("img", name="ROC curve")).to_be_visible()
-    page.get_by_text("The curve as a table").click()
+    page.get_by_text("The figures behind the pictures").click()
     expect(page.get_by_role("table", name="What counting as positive")).to_be_visible()
 
 

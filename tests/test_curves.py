@@ -18,8 +18,8 @@ from api.calls import Call
 from api.plots import ink
 from db.engine import open_reader
 from models import curves
+from models.figures import Curve
 from models.intervals import LEAST
-from models.manifest import Curve
 from tests.ledgers import DATABASES, fresh, writing
 from tests.reporting import lived
 from tests.service import Caller, Service

@@ -10,7 +10,8 @@ from sklearn import metrics
 
 from models import estimates, registry
 from models.estimates import NoEstimate, estimate, of_two
-from models.manifest import Calibration, Manifest
+from models.figures import Calibration
+from models.manifest import Manifest
 from tests import streams
 
 

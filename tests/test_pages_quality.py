@@ -159,7 +159,52 @@ def test_a_number_says_how_far_off_it_was(tmp_path: Path, monkeypatch: pytest.Mo
 
     page = _page(tmp_path, monkeypatch, visitor, model="housing")
 
+    assert "is not kept of this version, which was trained before" in page
     assert "Half of the answers were off by -1,5 to 3,5, nine in ten by -3,5 to 5,5 (in 1,000 $)" in page
+
+
+GROUP = {
+    "predicted": 20, "actual": 21, "actual_low": 18, "actual_high": 24, "error_low": -4, "error_high": 2, "n": 12,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("is_used", [False, True])
+def test_a_number_is_drawn_beside_what_happened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_used: bool
+) -> None:
+    """Of a regressor the held-out rows are drawn, then what happened beside them; the figures are a table, too."""
+    visitor = Visitor(ask=_ask, scopes=frozenset({"models:read"}))
+    off = {"value": 3, "low": 2, "high": 4, "n": 12, "at_training": 4}
+    live = {"kind": "regressor", "n": 12, "outcomes": 12, "metrics": {"mean_absolute_error": off}}
+    told = {
+        "": {"aliases": {"champion": "1"}},
+        "/versions/1": {
+            "metrics": {"mean_absolute_error": 4},
+            "data": TEST_ROWS,
+            "features": [],
+            "actuals": [GROUP],
+        },
+        "/performance": {**live, "actuals": [GROUP], "at_training": {"actuals": [GROUP]}}
+        if is_used
+        else {**live, "n": 0, "outcomes": 0},
+        "/alerts": {"alerts": []},
+    }
+    for path, content in told.items():
+        monkeypatch.setitem(ANSWERS, f"/v1/models/housing{path}", content)
+
+    page = _page(tmp_path / "page", monkeypatch, visitor, model="housing")
+    file = _page(tmp_path / "file", monkeypatch, visitor, "?format=csv&table=actuals", model="housing")
+
+    said = "Predicted and, on average, actual: 20 was 21."
+    before = "off by 4 on average. "
+    assert (f"In use: off by 3 on average; held out of training: {before}{said}" in page) == is_used
+    assert (f"Held out of training: {before}{said}" in page) != is_used
+    for name in ("Predicted and actual", "Errors"):
+        assert page.count(f"<figcaption>{name}: ") == 1
+    assert "trained before" not in page
+    assert "<caption>What happened by what was answered" in page
+    sides = ["in use", "held out of training"] if is_used else ["held out of training"]
+    assert file.splitlines()[1:] == [f"{each},20,21,18,24,-4,2,12" for each in sides]
 
 
 def test_the_tables_are_files_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

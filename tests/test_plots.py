@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from api.plots import curves, ink, progress, quality, spread
+from api.plots import actuals, curves, ink, progress, quality, spread
 
 LARGEST = 15_000
 START = datetime(2026, 9, 1, tzinfo=UTC)
@@ -48,6 +48,19 @@ CURVE = curves.Curve(
     points=[(each / 199, (each / 199) ** 0.5) for each in range(200)], area=0.9, low=0.85, high=0.95, n=1234
 )
 FALLING = replace(CURVE, points=[(each / 100, 1 - each * 0.0076) for each in range(101)])
+
+
+def side(number: int, scale: float = 1, off: float | None = None) -> actuals.Side:
+    groups = [
+        actuals.Group(
+            predicted=each * scale, actual=(each + 1) * scale, actual_low=(each - 2) * scale,
+            actual_high=(each + 3) * scale, error_low=-3 * scale, error_high=2 * scale, n=60,
+        )
+        for each in range(number)
+    ]  # fmt: skip
+    return actuals.Side(groups=groups, off=off)
+
+
 PLOTS = {
     "progress": progress.over_time("accuracy_score", points([0.9, None, 0.8, 0.85]), 0.87),
     "progress of a long time": progress.over_time("accuracy_score", points([0.5, 0.6] * 2000), 0.55),
@@ -69,6 +82,15 @@ PLOTS = {
     "precision of nothing": curves.precision_recall(None),
     "roc of training": curves.roc(None, CURVE),
     "calibration of training": quality.calibration([], [quality.Bin(predicted=0.3, observed=0.4, n=50)]),
+    "actuals": actuals.actuals(side(20, off=1.5), side(10, off=1.25)),
+    "actuals of training": actuals.actuals(None, side(20)),
+    "actuals of large numbers": actuals.actuals(side(20, 1e6), side(20, 1e7)),
+    "actuals of one answer": actuals.actuals(side(1, 0), side(1)),
+    "actuals of nothing": actuals.actuals(None),
+    "residuals": actuals.residuals(side(20, off=1.5), side(10, off=1.25)),
+    "residuals of training": actuals.residuals(None, side(20)),
+    "residuals of one answer": actuals.residuals(side(1, 0)),
+    "residuals of nothing": actuals.residuals(None),
     "confusion": quality.confusion(["no", "yes"], [[90, 10], [20, 80]]),
     "confusion of many": quality.confusion([f"label number {each}" for each in range(60)], square(60)),
     "confusion of nothing": quality.confusion(["no", "yes"], [[0, 0], [0, 0]]),
@@ -134,6 +156,11 @@ def test_a_plot_shows_the_figures_it_was_given() -> None:
     assert "In use: area 0.9, 0.85 to 0.95 (95 %), 1,234 predictions; held" in PLOTS["roc"]
     assert "at 0.2 it is 0.447" in PLOTS["roc"]
     assert "by chance: 0.24" in PLOTS["precision"]
+    both = "In use: off by 1.5 on average; held out of training: off by 1.25 on average."
+    assert f"{both} Predicted and, on average, actual: 0 was 1; 1 was 2" in PLOTS["actuals"]
+    assert f"{both} Answer less what happened, on average: at 0 -1, half from -3 to 2" in PLOTS["residuals"]
+    assert "<title>predicted 4, actual 5, half of 60 from 2 to 7</title>" in PLOTS["actuals"]
+    assert ">100m<" in PLOTS["actuals of large numbers"]
     assert "this one: 50, above 80%" in PLOTS["numbers"]
     assert "feature 2 0.02 drifted" in PLOTS["drift"]
 

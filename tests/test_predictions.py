@@ -18,7 +18,7 @@ from api.app import CONTRACT
 from tests.service import Caller, Service, nameless
 
 MODELS = contract.read(CONTRACT, 10_000).models
-CURVES = ("calibration", "roc_curve")  # only of a version that is asked for by name
+CURVES = ("calibration", "roc_curve", "actuals")  # only of a version that is asked for by name
 HOUSING = {50: 24.901049, 75: 22.065760, 100: 19.230470}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -44,8 +45,10 @@ def shipped(model: str) -> Manifest:
 
 
 def measured(manifest: Manifest) -> list[float]:
-    """What training found of its calibration and its ROC curve, in a row."""
+    """What training found of its calibration and its ROC curve, or of its actual values, in a row."""
     found, curve = manifest.calibration, manifest.curve
+    if manifest.actuals is not None:
+        return [each for values in asdict(manifest.actuals).values() for each in values]
     drawn = [] if curve is None else [*curve.false_positive_rate, *curve.true_positive_rate]
     return drawn if found is None else [*found.predicted, *found.observed, *found.counts, *drawn]
 
@@ -71,6 +74,7 @@ def test_training_again_gives_the_shipped_model(tmp_path: Path, model: str) -> N
     assert again.manifest.data == before.data
     assert again.manifest.features == before.features
     assert again.manifest.metrics == pytest.approx(before.metrics, abs=1e-6)
+    assert measured(again.manifest)
     assert measured(again.manifest) == pytest.approx(measured(before), abs=1e-6)
     answers = again.predict(again.check(before.golden.instances))
     for expected, came in zip(before.golden.outputs, answers, strict=True):

@@ -38,7 +38,7 @@ def of_all(model: str, found: Content) -> Table:
 def others(found: Content, metric: str) -> list[Table]:
     """List everything else there is to list: groups by one metric, labels, what was answered, and the curves."""
     tables = [_by_time(found, metric), _by_value(found, metric), _labels(found), _answered(found)]
-    tables += [_calibration(found), curve(found), _errors(found)]
+    tables += [_calibration(found), curve(found), actuals(found), _errors(found)]
     return [each for each in tables if each.rows]
 
 
@@ -157,6 +157,27 @@ def curve(found: Content) -> Table:
     if len(shown) < len(points):
         title += f" ({len(shown)} of {len(points)} points; the file has all)"
     return Table(name="roc_curve", title=title, empty="", rows=shown, columns=columns)
+
+
+def actuals(found: Content) -> Table:
+    """List answers of a regressor beside what happened, in use and of the rows held out of training."""
+    sides = (("in use", found), ("held out of training", found.get("at_training", {})))
+    rows = [{"of": name, **each} for name, side in sides for each in side.get("actuals", ())]
+    titles = {
+        "predicted": "Predicted, mean",
+        "actual": "Actual, mean",
+        "actual_low": "Actual: half from",
+        "actual_high": "to",
+        "error_low": "Error: half from",
+        "error_high": "to",
+    }
+    columns = [
+        Column(name="of", title="Of"),
+        *(Column(name=name, title=title, kind="fixed") for name, title in titles.items()),
+        Column(name="n", title="Predictions", kind="number"),
+    ]
+    title = "What happened by what was answered, and answer less what happened"
+    return Table(name="actuals", title=title, empty="", rows=rows, columns=columns)
 
 
 def _errors(found: Content) -> Table:

@@ -120,7 +120,7 @@ def _pictures(about: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Name the pictures of what became of the model's predictions, each drawn when it is looked at."""
     model, labels = about["model"], about["output"].get("labels", ())
     names = [plots.PROGRESS, *(["roc", "calibration"] if len(labels) == 2 else [])]
-    names += ["confusion"] if labels else []
+    names += ["confusion"] if labels else ["actuals", "residuals"]
     return [(url_for("measured.plot", model=model, plot=name), plots.SAID[name]) for name in names]
 
 

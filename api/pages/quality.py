@@ -50,10 +50,12 @@ class Quality:
         # Of all clients, and dear to compute: not for strangers.
         is_told = version is not None and not visitor.is_public
         live = self._live(visitor, model) if is_told else None
+        is_drawn = "roc_curve" in (live or {}) or "actuals" in (live or {})
+        trained = {} if version is None else version.content
         return shown(
             "quality.html",
             _measures(model, live or {}),
-            *([figures.curve(live)] if live and "roc_curve" in live else ()),
+            *_drawn(live or {}, trained),
             contract=self.contracts[model],
             labels=self.labels[model],
             version=version,
@@ -61,7 +63,8 @@ class Quality:
             described=described,
             plots=_plots(live) if live else [],
             off={each["quantile"]: each["error"] for each in (live or {}).get("errors", ())},
-            before=_before(version) if version and "roc_curve" not in (live or {}) else [],
+            before=[] if is_drawn or version is None else _before(version),
+            is_too_old=self.contracts[model].output["kind"] == "regressor" and "actuals" not in trained,
             drift=self._drift(visitor, model) if is_told else None,
             alerts=self._alerts(visitor, model) if is_told else None,
         )
@@ -150,6 +153,15 @@ def _measures(model: str, live: Mapping[str, Any]) -> Table:
             for name in ("measure", "metric", "value", "low", "high", "n", "at_training")
         ],
     )
+
+
+def _drawn(live: Mapping[str, Any], trained: Mapping[str, Any]) -> list[Table]:
+    """List what the pictures are drawn from, where there is any."""
+    tables = [
+        figures.curve(live if "roc_curve" in live else trained),
+        figures.actuals({**live, "at_training": trained}),
+    ]
+    return [each for each in tables if each.rows]
 
 
 def _plots(live: Mapping[str, Any]) -> list[tuple[str, Markup]]:

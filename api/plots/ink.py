@@ -128,6 +128,14 @@ def number(value: float) -> str:
     return f"{float(rounded):,.0f}" if "e" in rounded and abs(value) < 1e15 and abs(value) >= 1 else rounded
 
 
+def brief(value: float) -> str:
+    """Write a number beside an axis, where room is for five characters: thousands, millions and billions are cut."""
+    for power, mark in ((1e9, "bn"), (1e6, "m"), (1e3, "k")):
+        if abs(value) >= 10 * power:
+            return f"{number(value / power)}{mark}"
+    return number(value)
+
+
 def short(text: str, most: int) -> str:
     """Cut a long name where it would run into the drawing; the whole of it stands in the description."""
     return text if len(text) <= most else f"{text[: max(1, most - 1)]}…"

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
-from api.plots import curves, ink, progress, quality
+from api.plots import actuals, curves, ink, progress, quality
 
 Content = Mapping[str, Any]
 PROGRESS = "progress"
@@ -17,6 +17,8 @@ SAID: Mapping[str, str] = {
     "roc": "ROC curve: how many of the positive ones are found, by how many of the others are taken for one",
     "precision_recall": "Precision and recall: how many taken for positive are, by how many of them are found",
     "calibration": "Calibration: how often it was so, by how probable it was said to be",
+    "actuals": "Predicted and actual: what happened, by what was answered",
+    "residuals": "Errors: how far off answers were, by what was answered",
 }
 # What one looks at first, where no metric is named.
 HEADLINE: Mapping[str, str] = {"classifier": "accuracy_score", "regressor": "root_mean_squared_error"}
@@ -72,21 +74,38 @@ def precision_recall(content: Content) -> str:
     return curves.precision_recall(_shown(content, axes, metric), _held_out(content, axes, metric))
 
 
+def predicted_and_actual(content: Content) -> str:
+    """Draw what happened by what was answered, in use and on the held-out rows."""
+    return actuals.actuals(*_sides(content))
+
+
+def residuals(content: Content) -> str:
+    """Draw how far off answers were by what was answered, in use and on the held-out rows."""
+    return actuals.residuals(*_sides(content))
+
+
 PLOTS: Mapping[str, Callable[[Content], str]] = {
     PROGRESS: over_time,
     "calibration": calibration,
     "confusion": confusion,
     "roc": roc,
     "precision_recall": precision_recall,
+    "actuals": predicted_and_actual,
+    "residuals": residuals,
 }
-_NEEDED = {"confusion": "confusion_matrix", "roc": "roc_curve", "precision_recall": "roc_curve"}
+_NEEDED = {
+    "confusion": "confusion_matrix",
+    "roc": "roc_curve",
+    "precision_recall": "roc_curve",
+    "residuals": "actuals",
+}
 
 
 def drawable(content: Content) -> list[str]:
     """Name the plots that an answer has something for, in the order in which one looks at them."""
     if not content["outcomes"]:
         return []
-    order = ("roc", "precision_recall", "calibration", "confusion")
+    order = ("roc", "precision_recall", "calibration", "confusion", "actuals", "residuals")
     return [PROGRESS, *(plot for plot in order if content.get(_NEEDED.get(plot, plot)))]
 
 
@@ -96,7 +115,19 @@ def drawable_of_training(content: Content) -> list[str]:
     return [
         *(["roc"] if "roc_curve" in known else []),
         *(["calibration"] if len(known.get("calibration", ())) > 1 else []),
+        *(["actuals", "residuals"] if "actuals" in known else []),
     ]
+
+
+def _sides(content: Content) -> tuple[actuals.Side | None, actuals.Side | None]:
+    metric = content["metrics"].get("mean_absolute_error", {})
+    before = content.get("at_training", {})
+    return _side(content, metric.get("value")), _side(before, metric.get("at_training"))
+
+
+def _side(content: Content, off: float | None) -> actuals.Side | None:
+    groups = [actuals.Group(**each) for each in content.get("actuals", ())]
+    return actuals.Side(groups=groups, off=off) if groups else None
 
 
 def _shown(content: Content, axes: tuple[str, str], metric: str) -> curves.Curve | None:

@@ -54,7 +54,7 @@ def _vertical(known: Sequence[Point], training: float | None) -> ink.Scale:
 
 def _axes(y: ink.Scale, shown: Sequence[Point]) -> list[str]:
     parts = [
-        ink.text(_LEFT - 8, y(tick) + 4, ink.number(tick), anchor="end", faint=True)
+        ink.text(_LEFT - 8, y(tick) + 4, ink.brief(tick), anchor="end", faint=True)
         for tick in ink.ticks(y.low, y.high)
     ]
     parts.append(ink.text(_LEFT, _BOTTOM + 22, _day(shown[0]), faint=True))

@@ -1,4 +1,4 @@
-"""The unit square that probabilities and rates are drawn in, and the words below it: what is what, named once."""
+"""The square that two measures are drawn in, as wide as high, and the words below it: what is what, named once."""
 
 from __future__ import annotations
 
@@ -6,29 +6,32 @@ from collections.abc import Iterable
 
 from api.plots import ink
 
+Ends = tuple[float, float]
 NARROW = 400  # as wide as half a page
 _SIDE, _LEFT, _TOP = 320, 44, 34
 _BOTTOM, _RIGHT = _TOP + _SIDE, _LEFT + _SIDE
+UNIT = (0.0, 1.0)
 SHOWN, MORE, HELD_OUT, CHANCE = "shown", "more", "held out", "chance"
 _SAMPLE, _LINE = 28, 20
 _WORDS = _LEFT + _SAMPLE + 8
 
 
-def scales() -> tuple[ink.Scale, ink.Scale]:
-    """Give both scales, from 0 to 1."""
-    return ink.Scale(0, 1, _LEFT, _RIGHT), ink.Scale(0, 1, _BOTTOM, _TOP)
+def scales(across: Ends = UNIT, up: Ends = UNIT) -> tuple[ink.Scale, ink.Scale]:
+    """Give both scales: those of shares, unless told."""
+    return ink.Scale(*across, _LEFT, _RIGHT), ink.Scale(*up, _BOTTOM, _TOP)
 
 
-def axes(below: str, above: str, *, chance: bool | float) -> list[str]:
-    """Draw both axes and, dashed, what chance would give: the diagonal, or one height."""
-    x, y = scales()
+def axes(below: str, above: str, *, chance: bool | float, across: Ends = UNIT, up: Ends = UNIT) -> list[str]:
+    """Draw both axes and, dashed, what is held against: the diagonal (both scales are one, then), or one height."""
+    x, y = scales(across, up)
     start, end = (
         ((_LEFT, _BOTTOM), (_RIGHT, _TOP)) if chance is True else ((_LEFT, y(chance)), (_RIGHT, y(chance)))
     )
     parts = [ink.line(start, end, dashed=True), ink.text(0, 14, above)]
-    for share in (0, 0.5, 1):
-        parts.append(ink.text(_LEFT - 8, y(share) + 4, ink.number(share), anchor="end", faint=True))
-        parts.append(ink.text(x(share), _BOTTOM + 18, ink.number(share), anchor="middle", faint=True))
+    for tick in ink.ticks(*up):
+        parts.append(ink.text(_LEFT - 8, y(tick) + 4, ink.brief(tick), anchor="end", faint=True))
+    for tick in ink.ticks(*across):
+        parts.append(ink.text(x(tick), _BOTTOM + 18, ink.brief(tick), anchor="middle", faint=True))
     return [*parts, ink.text(_RIGHT, _BOTTOM + 36, below, anchor="end")]
 
 
