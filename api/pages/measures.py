@@ -27,8 +27,18 @@ _KNOWN = {
     "average_precision_score": ("Average precision", False, "1: finds every yes without a false alarm"),
     "brier_score_loss": ("Brier score", False, "0: every probability was right"),
     "log_loss": ("Log loss", False, "0: certain and right each time; lower is better"),
-    "mean_absolute_error": ("Mean error", False, "how far off it is on average, in the unit of the answer"),
+    "mean_absolute_error": (
+        "Mean absolute error",
+        False,
+        "how far off it is on average, in the unit of the answer",
+    ),
     "root_mean_squared_error": ("RMSE", False, "the same, large errors counting more"),
+    "mean_absolute_percentage_error": (
+        "Mean error in percent",
+        True,
+        "how far off it is, as a share of what happened",
+    ),
+    "mean_error": ("Mean error", False, "above zero, answers are too high"),
 }
 
 
