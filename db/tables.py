@@ -180,12 +180,27 @@ _partial(  # costs nothing to callers who give no references
     prediction.c.position,
     where=prediction.c.reference.is_not(None),
 )
-Index(  # for the rare range, or a full walk would answer "none"; the dearest one: every score is another page
+# For the rare range, or a full walk would answer "none". Every score is another page, which is the dearest thing about
+# ten thousand of them: beyond the first rows of a request its scores are in an order of its own, on pages of its own.
+LARGE = 1_000  # positions; a search looks at every request that has more of them
+_partial(
     "prediction_by_score",
     prediction.c.client_id,
     prediction.c.score,
     prediction.c.idx,
     prediction.c.position,
+    where=text(f"position < {LARGE}"),
+)
+_partial(
+    "prediction_in_large",
+    prediction.c.client_id,
+    prediction.c.idx,
+    prediction.c.score,
+    prediction.c.position,
+    where=text(f"position >= {LARGE}"),
+)
+_partial(  # one entry for each request that has any in the one before
+    "prediction_of_large", prediction.c.client_id, prediction.c.idx, where=text(f"position = {LARGE}")
 )
 _partial(  # empty until outcomes are reported, free until then
     "prediction_with_outcome",

@@ -16,6 +16,7 @@ from sqlalchemy import (
     Column,
     ColumnElement,
     Connection,
+    Integer,
     Row,
     Select,
     Subquery,
@@ -23,11 +24,13 @@ from sqlalchemy import (
     exists,
     func,
     literal,
+    literal_column,
     select,
     tuple_,
+    union_all,
 )
 
-from db.tables import erased, head, outcome, prediction, record
+from db.tables import LARGE, erased, head, outcome, prediction, record
 
 if TYPE_CHECKING:
     from sqlalchemy.sql.base import ReadOnlyColumnCollection
@@ -39,6 +42,7 @@ _FIRST = 400  # of the rare: their rows are looked at before those of all of it
 _RECENT = 2_000  # rows that are looked through before a search is split: a millisecond
 _FEW = 32  # clients of a search across all of them: one walk each, about a millisecond
 _VALUES = (("reference",), ("label",), ("model", "version"))  # that have an index, the most telling first
+_LARGE = literal_column(str(LARGE), Integer)  # as the indexes have it: a parameter would say nothing of them
 _HIDDEN = frozenset({"reference", "label", "model", "version", "score"})
 
 IS_ERASED = exists().where(erased.c.idx == prediction.c.idx).label("is_erased")  # of one row of a page
@@ -53,13 +57,24 @@ Span = tuple[int | None, tuple[int, int] | None]  # idx above, (idx, position) b
 class _Walk:
     """What one index answers of a search: the filter's names that it covers, and how to walk it from end to end.
 
-    `newest_first`: every entry of the walk is in the order of a page.
+    `newest_first`: every entry of the walk is in the order of a page. `beside` are the places that are in another
+    index.
     """
 
     covers: frozenset[str]
     conditions: Sequence[ColumnElement[bool]]
     order: Sequence[ColumnElement[Any]]
     newest_first: bool = False
+    beside: Select[int, int] | None = None
+
+    def places(self, limit: int) -> Select[int, int]:
+        """Select the places of so many entries at most, in each index."""
+        c = prediction.c
+        own = select(c.idx, c.position).where(*self.conditions).order_by(*self.order).limit(limit).subquery()
+        if self.beside is None:
+            return _of(own)
+        others = self.beside.limit(limit).subquery()
+        return _of(union_all(_of(own), _of(others)).subquery())
 
 
 def branches(connection: Connection, wanted: Filter) -> list[Filter]:
@@ -135,8 +150,7 @@ def page(connection: Connection, wanted: Filter, within: Span, limit: int) -> Se
     rare = next((walk for walk in walks if _is_rare(connection, walk)), None) if _is_split(walks) else None
     if rare is None:
         return _page(connection, _between(_common(wanted, walks), within), limit)
-    places = select(prediction.c.idx, prediction.c.position).where(*rare.conditions).order_by(*rare.order)
-    entries = _between(_of(places.limit(_RARE).subquery()), within)
+    entries = _between(rare.places(_RARE), within)
     if rare.covers >= {each.name for each in fields(wanted) if getattr(wanted, each.name) is not None}:
         return _page(connection, entries, limit)
     c = entries.selected_columns
@@ -215,15 +229,30 @@ def _walks(connection: Connection, wanted: Filter) -> Iterator[_Walk]:
         )
     if in_range := _range(c.score, wanted.score_min, wanted.score_max):
         covers = frozenset({"score_min", "score_max", *whose})
+        conditions, beside = [*in_range, c.position < _LARGE], _in_large(wanted)
         if mine:
-            yield _Walk(covers=covers, conditions=[*mine, *in_range], order=[c.client_id, c.score, *place])
+            order = [c.client_id, c.score, *place]
+            yield _Walk(covers=covers, conditions=[*mine, *conditions], order=order, beside=beside)
         elif len(clients := _values(connection, c.client_id)) <= _FEW:
-            yield _Walk(covers=covers, conditions=[c.client_id.in_(clients), *in_range], order=[])
+            conditions = [c.client_id.in_(clients), *conditions]
+            yield _Walk(covers=covers, conditions=conditions, order=[], beside=beside)
+
+
+def _in_large(wanted: Filter) -> Select[int, int]:
+    """Select the places of a range of scores beyond the first rows of large requests: one seek for each of these."""
+    large, c = prediction.alias("large"), prediction.c
+    mine = [] if wanted.client_id is None else [large.c.client_id == wanted.client_id]
+    # Of expressions there is no index: a database can only go from the large request to its scores.
+    its = (c.client_id == large.c.client_id.concat(""), c.idx == large.c.idx + 0, c.position >= _LARGE)
+    found = select(c.idx, c.position).select_from(large).join(prediction, and_(*its))
+    return found.where(
+        large.c.position == _LARGE, *mine, *_range(c.score, wanted.score_min, wanted.score_max)
+    )
 
 
 def _is_rare(connection: Connection, walk: _Walk) -> bool:
     """Count the entries of a walk, but not for long."""
-    entries = select(literal(1)).where(*walk.conditions).order_by(*walk.order).limit(_RARE + 1).subquery()
+    entries = walk.places(_RARE + 1).limit(_RARE + 1).subquery()
     return connection.scalars(select(func.count()).select_from(entries)).one() <= _RARE
 
 
