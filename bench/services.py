@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
 import subprocess
 import sys
@@ -83,16 +82,17 @@ def spawned(
 
 
 def end(process: subprocess.Popen[bytes]) -> None:
-    """Ask a process to end, and end it and its group when it does not."""
+    """Ask a process to end, and end it when it does not; and what it started, known by more than a number."""
+    family = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
     process.send_signal(signal.SIGTERM)
     try:
         process.wait(timeout=_STOP_S)
     except subprocess.TimeoutExpired:
-        pass
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
+        process.kill()
         process.wait()
+    for each in family:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            each.kill()
 
 
 def memory_mb(pid: int) -> list[float]:

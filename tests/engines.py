@@ -167,15 +167,18 @@ def engine_in_thread(
         ready.set()
         await engine.run(listening, stop)
 
-    thread = threading.Thread(target=run, args=(live(),))
+    thread = threading.Thread(
+        target=run, args=(live(),), daemon=True
+    )  # one that hangs keeps nobody from ending
     thread.start()
-    ready.wait()
+    assert ready.wait(PATIENCE_S), "the engine did not start"
     try:
         with Door(settings.engine_socket) as door:
             yield door
     finally:
         ends[0]()
-        thread.join()
+        thread.join(PATIENCE_S)
+        assert not thread.is_alive(), "the engine did not end"
         listening.close()
         reader.dispose()
         pen.dispose()

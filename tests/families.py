@@ -47,6 +47,14 @@ def group(leader: int) -> list[int]:
     return found
 
 
+def knows(pid: int, variable: str) -> bool:
+    """Say whether a process was started with this in its environment; False for one that is gone."""
+    try:
+        return variable.encode() in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
 def kill(pid: int) -> None:
     """Kill -9 one process, and wait until it and all that it had started are gone."""
     family = [pid, *below(pid)]

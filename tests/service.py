@@ -24,7 +24,7 @@ from typing import Any
 import httpx
 
 from tests import postgres
-from tests.families import GONE_WITHIN_S, group, wait_until
+from tests.families import GONE_WITHIN_S, group, knows, wait_until
 
 ROOT = Path(__file__).parent.parent
 READY_WITHIN_S = 120.0  # a start takes three seconds; a machine that does ten things at once may take forty
@@ -123,6 +123,7 @@ class Caller:
     def find(self, **query: Any) -> list[dict[str, Any]]:
         """Follow every page of a search."""
         found: list[dict[str, Any]] = []
+        followed: set[str] = set()
         while True:
             answer = self.http.get("/v1/predictions", params=query)
             assert answer.status_code == 200, answer.text
@@ -130,6 +131,8 @@ class Caller:
             if "next" not in answer.json():
                 return found
             query["cursor"] = answer.json()["next"]
+            assert query["cursor"] not in followed, "pages lead in a circle"
+            followed.add(query["cursor"])
 
 
 class Service:
@@ -228,11 +231,18 @@ class Service:
     def kill(self) -> None:
         """Kill every process of it at once, as a power cut would; none of them is left."""
         if self.process is not None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self.process.pid, signal.SIGKILL)
-            self.process.wait()
             leader = self.process.pid
-            wait_until(lambda: not group(leader), GONE_WITHIN_S)
+            if self.process.returncode is None:  # until then its number is nobody else's
+                os.killpg(leader, signal.SIGKILL)
+                self.process.wait()
+            for left in self._left(leader):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(left, signal.SIGKILL)
+            wait_until(lambda: not self._left(leader), GONE_WITHIN_S)
+
+    def _left(self, leader: int) -> list[int]:
+        """Name what still runs of it: the number of a group that is gone may be another one's by now."""
+        return [pid for pid in group(leader) if knows(pid, f"ONRECORD_VAR={self.var}")]
 
     def caller(self, name: str = "demo") -> Caller:
         """Sign in as one of the two clients that setup made."""

@@ -69,7 +69,8 @@ class Writer:
     def kill(self) -> None:
         """Kill it and wait until it is gone."""
         self.process.kill()
-        self.process.join()
+        self.process.join(PATIENCE_S)
+        assert self.process.exitcode is not None, "a killed writer is not gone"
 
 
 @contextmanager
