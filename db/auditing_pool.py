@@ -23,12 +23,18 @@ from sqlalchemy.exc import SQLAlchemyError
 from db import auditing_schema as schema
 from db.auditing_quick import Quick
 from db.auditing_ranges import Examined, examine
-from db.engine import StorageUnavailable, open_reader, reason
+from db.auditing_reads import Moment
+from db.engine import StorageUnavailable, open_reader, reading, reason
 
 RANGE = 2**12  # records; a perfect subtree of them, and half a second of work at most
 _SMALL = 4 * RANGE  # fewer records than this are done before another process has started
 _AHEAD = 2  # ranges that wait for each process: what they saw is kept until its turn comes
 _DEADLINE_S = 600.0
+_SENDING = (  # settings of PostgreSQL where records are read
+    "enable_sort = off",  # who sorts sends nothing before all is read
+    "max_parallel_workers_per_gather = 0",  # other cores have ranges of their own
+    "statement_timeout = 0",  # a statement lasts as long as its records are looked at; who is silent is given up
+)
 _mine: list[_Own] = []  # of this process, if it is one of several
 
 
@@ -49,7 +55,8 @@ def examined(engine: Engine, moment: Connection, wanted: range, processes: int) 
     """
     if processes == 1 or len(wanted) < _SMALL:
         quick = Quick()
-        yield from (examine(moment, each, wanted.stop, quick) for each in ranges(wanted))
+        with _beside(engine, moment) as both:
+            yield from (examine(both, each, wanted.stop, quick) for each in ranges(wanted))
         return
     url = engine.url.render_as_string(hide_password=False)
     # Spawned: a connection must not be in two processes, and a fork would have all of them.
@@ -66,6 +73,31 @@ def examined(engine: Engine, moment: Connection, wanted: range, processes: int) 
         raise StorageUnavailable("a process of the audit died; nothing was found out") from broken
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def _beside(engine: Engine, moment: Connection) -> Iterator[Moment]:
+    """Lend a second connection to a moment, where records need one."""
+    if (snapshot := _snapshot(moment)) is None:
+        yield Moment(connection=moment, records=moment)
+        return
+    with reading(engine) as second:
+        yield Moment(connection=moment, records=_sending(_joined(second, snapshot)))
+
+
+def _joined(connection: Connection, snapshot: str) -> Connection:
+    """Let a connection to PostgreSQL see the very moment that another one holds."""
+    joined = connection.execution_options(isolation_level="REPEATABLE READ")
+    joined.exec_driver_sql(f"SET TRANSACTION SNAPSHOT '{snapshot}'")
+    schema.pin(joined)
+    return joined
+
+
+def _sending(connection: Connection) -> Connection:
+    """Let the server send what it reads while it goes on reading."""
+    for setting in _SENDING:
+        connection.exec_driver_sql(f"SET LOCAL {setting}")
+    return connection
 
 
 def _snapshot(moment: Connection) -> str | None:
@@ -88,19 +120,20 @@ def _follow() -> None:
 
 
 def _examine(within: range, size: int) -> Examined:
-    with _mine[0].moment() as (connection, quick):
-        return examine(connection, within, size, quick)
+    with _mine[0].moment() as moment:
+        return examine(moment, within, size, _mine[0].quick)
 
 
 class _Own:
     """What one of several processes reads with, from its first range on."""
 
     def __init__(self, url: str, snapshot: str | None) -> None:
+        self.quick = Quick()
         self._url, self._snapshot = url, snapshot
-        self._opened: tuple[Connection, Quick] | None = None
+        self._opened: Moment | None = None
 
     @contextmanager
-    def moment(self) -> Iterator[tuple[Connection, Quick]]:
+    def moment(self) -> Iterator[Moment]:
         """Open the database, the first time, and hold the moment of the audit, or this one.
 
         Raises:
@@ -111,7 +144,7 @@ class _Own:
                 self._opened = self._open()
             except SQLAlchemyError as error:
                 raise StorageUnavailable(reason(error)) from error
-        connection, _ = self._opened
+        connection = self._opened.connection
         if self._snapshot is None:
             connection.exec_driver_sql("BEGIN")
         try:
@@ -120,10 +153,10 @@ class _Own:
             if self._snapshot is None:
                 connection.rollback()
 
-    def _open(self) -> tuple[Connection, Quick]:
-        connection = open_reader(self._url, _DEADLINE_S).connect()
-        if self._snapshot is not None:
-            connection = connection.execution_options(isolation_level="REPEATABLE READ")
-            connection.exec_driver_sql(f"SET TRANSACTION SNAPSHOT '{self._snapshot}'")
-            schema.pin(connection)
-        return connection, Quick()
+    def _open(self) -> Moment:
+        engine = open_reader(self._url, _DEADLINE_S)
+        if self._snapshot is None:
+            connection = engine.connect()
+            return Moment(connection=connection, records=connection)
+        first, second = (_joined(engine.connect(), self._snapshot) for _ in range(2))
+        return Moment(connection=first, records=_sending(second))

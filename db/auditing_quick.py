@@ -11,15 +11,16 @@ from struct import Struct
 from struct import error as StructError
 from typing import Any
 
-import orjson
+from orjson import loads
 
 from db.auditing_rows import ANSWERED, score
 from db.records import LEAF_VERSION, SECRET_BYTES, Kind, commitments
 
-_KIND, _TIME = Struct(">BBH"), Struct(">q")  # how a leaf begins, and goes on behind its id (db/records.py)
+_CLEAR = Struct(">BBH16sq")  # how a leaf begins (db/records.py)
 _ID_BYTES = 16
-_CLEAR, _COMMITTED = 60, 92  # where, in a leaf, the runtime stands: nothing to compare it with
+_RUNTIME = slice(60, 92)  # of a leaf: nothing to compare it with
 _ZEROS = bytes(32)
+_PREDICTION = int(Kind.PREDICTION)  # compared in a third of the time
 _REMEMBERED = 1000  # actors: one for each token that is in use
 _STRANGE = (ValueError, TypeError, KeyError, AttributeError, IndexError, StructError)
 
@@ -40,40 +41,30 @@ class Quick:
     def _is_genuine(self, row: tuple[Any, ...]) -> bool:
         """Compare everything that leaves have in the clear at once, then the commitments at once."""
         _, raw_id, kind, status, observed_at_us, digest, leaf, *_, secret = row
-        if kind != Kind.PREDICTION or len(raw_id) != _ID_BYTES or len(secret) != SECRET_BYTES:
+        if kind != _PREDICTION or len(raw_id) != _ID_BYTES or len(secret) != SECRET_BYTES:
             return False
-        clear = _KIND.pack(LEAF_VERSION, kind, status) + raw_id + _TIME.pack(observed_at_us)
-        if leaf[:_CLEAR] != clear + (digest or _ZEROS):
-            return False
-        return bool(leaf[_COMMITTED:] == commitments(secret, row[11:15]))
+        clear = _CLEAR.pack(LEAF_VERSION, kind, status, raw_id, observed_at_us) + (digest or _ZEROS)
+        return bool(
+            leaf[: _RUNTIME.start] == clear and leaf[_RUNTIME.stop :] == commitments(secret, row[11:15])
+        )
 
     def _is_said(self, row: tuple[Any, ...], lookups: Sequence[tuple[Any, ...]]) -> bool:
         """Compare what stands in the payload only, which is known to be genuine by now."""
-        idx, _, _, status, observed_at_us, _, _, client_id, model, version, _, came, went, actor, meta, _ = (
-            row
-        )
+        idx, _, _, status, at_us, _, _, client_id, model, version, _, came, went, actor, meta, _ = row
         if client_id != self._client(actor):
             return False
-        about = orjson.loads(meta)
-        said = orjson.loads(went) if status == ANSWERED else about
-        named = about if "model" in about else said
-        if (named["model"], named["version"]) != (model, version):
-            return False
+        named = loads(meta)
         if status != ANSWERED:
-            return not lookups
-        same = (client_id, said["model"], said["version"])
-        each_with_its_row = zip(orjson.loads(came)["instances"], said["predictions"], lookups, strict=True)
+            return not lookups and (named["model"], named["version"]) == (model, version)
+        said = loads(went)
+        if "model" not in named:
+            named = said
+        if named["model"] != model or named["version"] != version:
+            return False
+        each_with_its_row = zip(loads(came)["instances"], said["predictions"], lookups, strict=True)
         return lookups == [
-            (
-                idx,
-                at,
-                *same,
-                one.get("reference"),
-                each.get("label"),
-                score(each),
-                observed_at_us,
-                *[its[-1]] * 2,
-            )
+            (idx, at, client_id, model, version, one.get("reference"), each.get("label"), score(each), at_us)
+            + its[-1:] * 2
             for at, (one, each, its) in enumerate(each_with_its_row)
         ]
 
@@ -81,5 +72,5 @@ class Quick:
         if actor not in self._actors:
             if len(self._actors) >= _REMEMBERED:
                 self._actors.clear()
-            self._actors[actor] = orjson.loads(actor)["client_id"]
+            self._actors[actor] = loads(actor)["client_id"]
         return self._actors[actor]

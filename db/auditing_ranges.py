@@ -19,7 +19,7 @@ from db import auditing_derived, auditing_erasures, auditing_reads
 from db.auditing import Cause, Tally
 from db.auditing_blocks import Blocks
 from db.auditing_quick import Quick
-from db.auditing_reads import Lookup, Row
+from db.auditing_reads import Lookup, Moment, Row
 from db.auditing_rows import Wrong, check, raw
 from db.auditing_state import TOLD
 from db.tree import leaf_hash
@@ -57,19 +57,19 @@ class Again:
     tally: Tally
 
 
-def examine(connection: Connection, within: range, size: int, quick: Quick) -> Examined:
+def examine(moment: Moment, within: range, size: int, quick: Quick) -> Examined:
     """Look at every record of a range, and at everything that hangs on it; the ledger has `size` records.
 
     Raises:
         StorageUnavailable: they cannot be read.
     """
-    seen = _Seen(expected=within.start)
+    seen, connection = _Seen(expected=within.start), moment.connection
     with auditing_reads.driving(connection):
         gone = auditing_erasures.of_range(connection, within.start, within.stop)
         made = auditing_derived.of_range(connection, within.start, within.stop)
         lookups = _Lookups(auditing_reads.lookups(connection, within.start, within.stop))
         blocks = Blocks(connection, within)
-        for row in auditing_reads.records(connection, within.start, within.stop):
+        for row in auditing_reads.records(moment.records, within.start, within.stop):
             idx = row[0]
             mine, lost, origin = lookups.of(idx), gone.get(idx, ()), made.get(idx)
             seen.meet(row)

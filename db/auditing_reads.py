@@ -1,13 +1,15 @@
 """What an audit reads of a range of records: tuples straight from the driver, and never more at once than fits.
 
-SQLAlchemy's rows would cost as much as everything that is done with them. SQLite hands out rows one by one; PostgreSQL
-as many at a time as their size allows, which is asked first.
+SQLAlchemy's rows would cost as much as everything that is done with them. SQLite hands out rows one by one. PostgreSQL
+sends records, few at a time, while those before them are looked at; meanwhile the connection takes no other question,
+so they have one of their own, to the same moment.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import count
 from typing import Any, NamedTuple
 
@@ -16,8 +18,16 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from db.engine import StorageUnavailable, reason
 
-_AT_ONCE, _ROWS_AT_ONCE = 2**23, 1000  # bytes and rows out of PostgreSQL
+_RECORDS_AT_ONCE, _LOOKUPS_AT_ONCE = 16, 1000  # out of PostgreSQL; a record may have megabytes
 _numbers = count()  # of its cursors
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moment:
+    """One moment of the database, and where its records are read, many in a row; on SQLite in the same place."""
+
+    connection: Connection
+    records: Connection
 
 
 class Row(NamedTuple):
@@ -58,13 +68,12 @@ class Lookup(NamedTuple):
 
 
 _ID = {"sqlite": "{}", "postgresql": "uuid_send({})"}  # as bytes: a UUID costs as much to make as a hash
-_HELD = " + ".join(f"octet_length(p.{name})" for name in ("input", "output", "actor", "meta"))
-_PAID = "FROM record r LEFT JOIN payload p ON p.record_id = r.id WHERE r.idx >= {start} AND r.idx < {stop}"
 _RECORDS = (
     "SELECT r.idx, {id}, r.kind, r.status, r.observed_at_us, r.digest, r.leaf, r.client_id, r.model, r.version,"
-    " {record_id}, p.input, p.output, p.actor, p.meta, p.secret " + _PAID + " ORDER BY r.idx"
+    " {record_id}, p.input, p.output, p.actor, p.meta, p.secret"
+    " FROM record r LEFT JOIN payload p ON p.record_id = r.id"
+    " WHERE r.idx >= {start} AND r.idx < {stop} ORDER BY r.idx"
 )
-_LARGEST = f"SELECT coalesce(max({_HELD}), 0) {_PAID}"
 _NEWEST = (
     "CASE WHEN p.outcome_idx IS NOT NULL THEN (SELECT o.outcome_idx FROM outcome o"
     " WHERE o.prediction_idx = p.idx AND o.position = p.position) END"
@@ -83,8 +92,7 @@ def records(connection: Connection, start: int, stop: int) -> Iterator[tuple[Any
     if connection.dialect.name == "sqlite":
         return _streamed(connection, query)
     driver: Any = connection.connection.driver_connection
-    ((largest,),) = driver.execute(_LARGEST.format(start=int(start), stop=int(stop))).fetchall()
-    return _fetched(driver, query, max(1, min(_ROWS_AT_ONCE, _AT_ONCE // max(1, largest))))
+    return _sent(driver, query)
 
 
 def lookups(connection: Connection, start: int, stop: int) -> Iterator[tuple[Any, ...]]:
@@ -92,7 +100,7 @@ def lookups(connection: Connection, start: int, stop: int) -> Iterator[tuple[Any
     query = _LOOKUPS.format(start=int(start), stop=int(stop))
     if connection.dialect.name == "sqlite":
         return _streamed(connection, query)
-    return _fetched(connection.connection.driver_connection, query, _ROWS_AT_ONCE)
+    return _fetched(connection.connection.driver_connection, query)
 
 
 @contextmanager
@@ -115,9 +123,15 @@ def _streamed(connection: Connection, query: str) -> Iterator[tuple[Any, ...]]:
     return rows
 
 
-def _fetched(driver: Any, query: str, at_once: int) -> Iterator[tuple[Any, ...]]:
-    """Read through a cursor of the server's, in binary: bytes as text would double on the way."""
+def _sent(driver: Any, query: str) -> Iterator[tuple[Any, ...]]:
+    """Read what the server sends without being asked again, in binary: bytes as text would double on the way."""
+    with driver.cursor() as cursor:
+        yield from cursor.stream(query.encode(), binary=True, size=_RECORDS_AT_ONCE)
+
+
+def _fetched(driver: Any, query: str) -> Iterator[tuple[Any, ...]]:
+    """Read through a cursor of the server's: others can be read from the same connection meanwhile."""
     with driver.cursor(name=f"audit_{next(_numbers)}") as cursor:
         cursor.execute(query.encode(), binary=True)
-        while rows := cursor.fetchmany(at_once):
+        while rows := cursor.fetchmany(_LOOKUPS_AT_ONCE):
             yield from rows

@@ -29,7 +29,9 @@ COLUMNS = ("client_id", "model", "version", "reference", "label", "score", "obse
 def raw(value: Any) -> bytes:
     """Return the bytes of a value, whatever type somebody has stored in its place."""
     match value:
-        case bytes() | memoryview():
+        case bytes():
+            return value
+        case memoryview():
             return bytes(value)
         case UUID():
             return value.bytes

@@ -79,12 +79,12 @@ MUTANTS = (
     ),
     _mutant(
         "M5b", "verify compares the leaf without its status", "db/auditing_quick.py",
-        ("_KIND.pack(LEAF_VERSION, kind, status)", "_KIND.pack(LEAF_VERSION, kind, _KIND.unpack_from(leaf)[2])"),
+        ("_CLEAR.pack(LEAF_VERSION, kind, status,", "_CLEAR.pack(LEAF_VERSION, kind, _CLEAR.unpack_from(leaf)[2],"),
         by="ledger",
     ),
     _mutant(
         "M6", "verify believes the leaf, whatever the payload is", "db/auditing_quick.py",
-        ("return bool(leaf[_COMMITTED:] == commitments(secret, row[11:15]))", "return True"),
+        ("leaf[_RUNTIME.stop :] == commitments(secret, row[11:15])", "True"),
         by="ledger",
     ),
     _mutant(

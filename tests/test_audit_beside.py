@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import text
@@ -120,6 +121,29 @@ def test_a_service_that_writes_and_erases_is_found_sound(
     assert verdicts[0].size < verdicts[-1].size
     assert verdicts[-1].erased > 0
     assert during > 3
+
+
+def test_records_are_read_in_the_moment_of_the_audit(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """V3: what is lost before a connection for records is there, or between two ranges, is not missed."""
+    fill(url, 500)
+    pen, reader, beside = open_pen(url, 60.0), open_reader(url), auditing_pool._beside
+
+    def lose(reference: str) -> None:
+        everything = {"fields": ["input", "output", "actor", "meta"]}
+        asked = erasing(reference=reference) | everything
+        change(Ledger(pen, SEAL, 60.0), reader, "erasure.add", asked, NOON_US)
+
+    def late(*given: Any) -> Any:
+        lose("r-10")
+        return beside(*given)
+
+    monkeypatch.setattr(auditing_pool, "_beside", late)
+    monkeypatch.setattr(auditing_pool, "RANGE", 256)
+    verdict = verdict_of(url, How(progress=lambda done, _: lose("r-400") if done == 256 else None))
+    pen.dispose()
+    reader.dispose()
+
+    assert (verdict.findings, verdict.size, verdict.payloads) == ((), 500, 500)
 
 
 def test_an_audit_neither_waits_for_the_pen_nor_holds_it_up(url: str) -> None:
