@@ -24,6 +24,7 @@ Source: RFC 9162 section 2.1; C2SP tlog-checkpoint.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from heapq import merge
@@ -83,11 +84,12 @@ def audit(  # noqa: PLR0913  # each thing that is believed from outside is named
     Raises:
         StorageUnavailable: the database cannot be read; nothing was found out.
     """
-    with _moment(engine) as connection:
+    how = how or How()
+    with _moment(engine) as connection, files.complaints(engine, connection, how.processes) as complaints:
         findings = Findings()
         epochs = Epochs(connection, key)
         claims = Claims(epochs, findings, anchors)
-        verdict = _Audit(engine, connection, claims, findings).run(key, mac_key, how or How())
+        verdict = _Audit(engine, connection, claims, findings, complaints).run(key, mac_key, how)
         return auditing_witnesses.witnessed(epochs.told(verdict), connection, key, witnesses)
 
 
@@ -110,22 +112,30 @@ class _About:
 class _Audit:
     """One walk through one ledger."""
 
-    def __init__(self, engine: Engine, connection: Connection, claims: Claims, findings: Findings) -> None:
-        self._engine, self._connection = engine, connection
+    def __init__(
+        self,
+        engine: Engine,
+        connection: Connection,
+        claims: Claims,
+        findings: Findings,
+        complaints: Future[list[str]],
+    ) -> None:
+        self._engine, self._connection, self._complaints = engine, connection, complaints
         self._claims, self._findings = claims, findings
         self._state, self._tally = State(), Tally()
         self._blocks: list[tuple[int, int]] = []  # of which one column at least is not what the payloads say
 
     def run(self, key: VerifierKey, mac_key: bytes | None, how: How) -> Verdict:
         """Walk from the first record to the last, then look at what is only known at the end."""
-        for cause, look in ((Cause.FILE, files.complaints), (Cause.SCHEMA, schema.differences)):
-            for complaint in look(self._connection):
-                self._findings.add(None, cause, complaint)
+        for difference in schema.differences(self._connection):
+            self._findings.add(None, Cause.SCHEMA, difference)
         heads = head.read(self._connection)
         size = head.size(heads)
         since = self._begin(how.since, size)
         tree = self._grow(since, size, how)
         tree.end(size)
+        for complaint in self._complaints.result():
+            self._findings.add(None, Cause.FILE, complaint)
         self._look_at_blocks(size)
         self._strays(size)
         for difference in head.differences(heads, key.name, self._tally, tree.frontier):
@@ -135,8 +145,7 @@ class _Audit:
         self._state.compare(self._connection, self._findings)
         for idx, detail in auditing_keys.differences(self._connection, size):
             self._findings.add(idx, Cause.STATE, detail)
-        if not self._findings.count:
-            how.keep(Reached(frontier=tree.frontier, tally=self._tally, as_of=size))
+        self._keep(how, tree, size)
         about = _About(key=key, size=size, since=since.size, is_mac_checked=mac_key is not None)
         return self._verdict(about, tree.frontier.root())
 
@@ -172,12 +181,16 @@ class _Audit:
         for seen in pool.examined(self._engine, self._connection, range(since.size, end), how.processes):
             self._meet(seen, tree)
             how.progress(seen.stop, size)
-            if not self._findings.count:
-                how.keep(Reached(frontier=tree.frontier, tally=self._tally, as_of=size))
+            self._keep(how, tree, size)
         if end < size:
             detail = f"the head says {size} records, and there are {end}"
             self._findings.add(end, Cause.ORDER, detail)
         return tree
+
+    def _keep(self, how: How, tree: Regrown, size: int) -> None:
+        """Tell how far it came, as long as nothing is known to be wrong."""
+        if not self._findings.count and self._complaints.done() and not self._complaints.result():
+            how.keep(Reached(frontier=tree.frontier, tally=self._tally, as_of=size))
 
     def _meet(self, seen: Examined, tree: Regrown) -> None:
         """Take in one range, in the order of the ledger."""

@@ -12,6 +12,7 @@ import pytest
 from api.outside import TAMPERED, exit_code
 from db.audit import How
 from db.auditing import Cause
+from db.auditing_resume import Reached
 from db.engine import StorageUnavailable
 from tests.ledgers import DATABASES
 from tests.postgres import name_of
@@ -108,8 +109,12 @@ def test_a_table_that_was_made_again_is_found(copies: Copies, kind: str) -> None
     assert kind == "postgresql" or Cause.SCHEMA in found
 
 
-def test_an_index_that_lost_a_row_is_found(copies: Copies) -> None:
-    """T16: a row that only lookups through one index would miss is in the table, and the file is called broken."""
+@pytest.mark.parametrize("processes", [1, 2])
+def test_an_index_that_lost_a_row_is_found(copies: Copies, processes: int) -> None:
+    """T16: a row that only lookups through one index would miss is in the table: the file is broken, and no audit goes
+    on from there.
+    """
+    kept: list[Reached] = []
     rigged = copies.new("sqlite")
     rigged.run(
         "CREATE TABLE other (model TEXT, version TEXT, client_id TEXT, idx INTEGER, position INTEGER)",
@@ -121,7 +126,10 @@ def test_an_index_that_lost_a_row_is_found(copies: Copies) -> None:
         "PRAGMA writable_schema = RESET",
     )
 
-    assert Cause.FILE in {each.cause for each in rigged.audit().findings}
+    verdict = rigged.audit(how=How(processes=processes, keep=kept.append))
+
+    assert Cause.FILE in {each.cause for each in verdict.findings}
+    assert kept == []
 
 
 @pytest.mark.parametrize("seed", range(40))
