@@ -1,15 +1,16 @@
-"""Bringing a database to the schema of this code, and refusing to serve on any other."""
+"""Bringing a database to the schema of this code, and refusing to serve on any other.
+
+Who serves only asks for two numbers; what migrates is imported where something is migrated. It takes 10 MB.
+"""
 
 from pathlib import Path
 
-from alembic import command
-from alembic.config import Config
-from alembic.migration import MigrationContext
-from alembic.script import ScriptDirectory
+from sqlalchemy import column, inspect, select, table
 
 from db.engine import StorageUnavailable, open_pen, open_reader, reading
 
 _MIGRATIONS = Path(__file__).resolve().parent.parent / "migrations"
+_AT = table("alembic_version", column("version_num"))
 _PATIENCE_S = 3600.0  # an index on ten million records takes minutes, and nobody is being answered meanwhile
 
 
@@ -35,10 +36,14 @@ def upgrade(url: str) -> None:
         StorageRefused: the database cannot keep what the ledger promises, or an engine is writing to it.
         StorageUnavailable: there is no database server.
     """
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(_MIGRATIONS))
     engine = open_pen(url, _PATIENCE_S)
     try:
         with engine.connect() as connection, connection.begin():
-            config = _config()
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
     finally:
@@ -50,7 +55,9 @@ def current(url: str) -> str | None:
     engine = open_reader(url)
     try:
         with reading(engine) as connection:
-            return MigrationContext.configure(connection).get_current_revision()
+            if not inspect(connection).has_table(_AT.name):
+                return None
+            return connection.scalars(select(_AT.c.version_num)).one_or_none()
     except StorageUnavailable:
         if engine.dialect.name == "sqlite" and not Path(str(engine.url.database)).exists():
             return None
@@ -60,11 +67,11 @@ def current(url: str) -> str | None:
 
 
 def head() -> str:
-    """Return the newest revision this code knows."""
-    newest = ScriptDirectory.from_config(_config()).get_current_head()
-    if newest is None:
+    """Return the newest revision this code knows: files are numbered in the order of migrations."""
+    numbers = [path.name.partition("_")[0] for path in (_MIGRATIONS / "versions").glob("[0-9]*.py")]
+    if not numbers:
         raise RuntimeError(f"no migrations in {_MIGRATIONS}: the installation is incomplete")
-    return newest
+    return max(numbers)
 
 
 def check(url: str) -> None:
@@ -72,9 +79,3 @@ def check(url: str) -> None:
     found, expected = current(url), head()
     if found != expected:
         raise SchemaMismatch(found, expected)
-
-
-def _config() -> Config:
-    config = Config()
-    config.set_main_option("script_location", str(_MIGRATIONS))
-    return config

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import Connection
 
 from db import migrate
@@ -22,6 +25,7 @@ from db.tables import metadata
 from tests import ledgers, sealed
 from tests.ledgers import predicted, writing
 from tests.postgres import Postgres, plain
+from tests.service import ROOT
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -115,6 +119,23 @@ def test_a_database_at_the_right_revision_is_accepted(url: str) -> None:
     migrate.upgrade(url)
 
     migrate.check(url)
+
+
+def test_the_newest_file_is_the_last_of_the_chain() -> None:
+    """Who serves goes by the numbers of files, who migrates by what is written in them: both mean the same."""
+    config = Config()
+    config.set_main_option("script_location", str(ROOT / "migrations"))
+    chain = list(ScriptDirectory.from_config(config).walk_revisions())
+    numbers = [Path(each.path).name.partition("_")[0] for each in chain]
+
+    assert [each.revision for each in chain] == numbers == sorted(numbers, reverse=True)
+    assert numbers[0] == migrate.head()
+
+
+def test_who_serves_imports_nothing_that_migrates() -> None:
+    """Ten megabytes and a tenth of a second in the engine, for two numbers."""
+    code = "import sys, api.engine.process; sys.exit('alembic' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
 
 
 def test_a_missing_file_is_an_empty_database(tmp_path: Path) -> None:
