@@ -3,7 +3,7 @@ A version's estimator, asked in a process of its own: `python -m models.elsewher
 
 A pickle computes for milliseconds with the interpreter's lock held, in which nothing is recorded and no door is read.
 Over there it has an interpreter and a core of its own. The same file is loaded under the same digest and has to give
-its golden answers first; what it does not answer, for whatever reason, is asked here, so that nobody depends on it.
+its golden answers first; what it does not answer is asked here, so that nobody depends on it, but for what it died of.
 """
 
 import contextlib
@@ -18,26 +18,41 @@ import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from typing import IO, Any
+from typing import IO, Any, Protocol
 
 import numpy as np
 
 from models import registry, warming
 from models.features import Column
-from models.model import Model, Score
-from models.proving import Question, started
+from models.model import Model, PredictionFailed, PredictionLost, Score
+from models.proving import Question, ending, started
 from models.registry import ModelRefused
 
 FEWEST = 4  # rows worth the way there and back, which takes some 0.1 ms
 CALLS = 32  # with so many rows before a process is started for them: it takes some 100 MB
 RETRY_S = 60.0
+_ENDING_S = 1.0  # between the end of its pipe and its own, it is ending
 _DIES_WITH_PARENT = 1  # PR_SET_PDEATHSIG, linux/prctl.h
 _LENGTH = struct.Struct("<Q")
 _SHAPE = struct.Struct("<QQ")  # rows, and numbers in each (0: the answer is one column of them)
-_READY = b"\n"
+_READY, _TAKEN = b"\n", b"?"  # it can be asked; it has the whole question
 _NOTHING = _SHAPE.pack(
     2**64 - 1, 0
 )  # it raised, or gave no numbers: asked here, it will say so in its own words
+
+
+class _DiedOfIt(Exception):
+    """The process had taken the question, and ended before its answer did."""
+
+
+class Log(Protocol):
+    """What is told how processes fare; it knows which version's they are."""
+
+    def info(self, event: str, **more: Any) -> object:
+        """Tell what is as it should be."""
+
+    def error(self, event: str, **more: Any) -> object:
+        """Tell what somebody should look at."""
 
 
 class Elsewhere:
@@ -45,27 +60,39 @@ class Elsewhere:
     The asking side, for the model of one version; `here` asks it in this process.
 
     `places` are left for processes, over all versions. `score` is for one thread, `end` for any.
+
+    A version whose process died while it answered is not asked here any more: what kills that process would kill this
+    one. Its process keeps its place, is made up for at once, and is waited for.
     """
 
     def __init__(
-        self, question: Question, environment: Mapping[str, str], here: Score, places: threading.Semaphore
+        self,
+        question: Question,
+        environment: Mapping[str, str],
+        here: Score,
+        places: threading.Semaphore,
+        log: Log,
     ) -> None:
         self._question, self._environment, self._here = question, environment, here
-        self._places = places
+        self._places, self._log = places, log
         self._calls, self._lost_at = 0, float("-inf")
-        self._is_ready = self._is_ended = False
+        self._is_ready = self._is_ended = self._is_deadly = False
         self._process: subprocess.Popen[bytes] | None = None
         self._starting = threading.Lock()
 
     def score(self, columns: Sequence[Column]) -> Any:
-        """Ask over there what is worth it, once a process is ready; the rest, and what it cannot answer, here."""
+        """
+        Ask over there what is worth it, once a process is ready; the rest, and what it cannot answer, here.
+
+        Raises:
+            PredictionLost: the process died while it had these rows.
+            PredictionFailed: there is no answer over there, and here it may not be asked.
+        """
+        if self._is_deadly:
+            return self._only_there(columns)
         if len(columns[0]) < FEWEST or (process := self._ready()) is None:
             return self._here(columns)
-        try:
-            outputs = _asked(process, columns)
-        except (OSError, struct.error, ValueError):  # it is gone, or ended in the middle of a word
-            self._lose()
-            outputs = None
+        outputs = self._there(process, columns)
         return self._here(columns) if outputs is None else outputs
 
     def end(self) -> None:
@@ -74,6 +101,37 @@ class Elsewhere:
             self._is_ended = True
         if (process := self._process) is not None:
             _close(process)
+
+    def _there(self, process: subprocess.Popen[bytes], columns: Sequence[Column]) -> Any:
+        """Ask the process; None where it gives no numbers, or was gone before it was asked."""
+        try:
+            return _asked(process, columns)
+        except _DiedOfIt as died:
+            self._is_deadly = not self._is_ended
+            self._lose()
+            if self._is_deadly:
+                raise PredictionLost("the process that answers for this version died while it did") from died
+            return None
+        except (OSError, ValueError):
+            self._lose()
+            return None
+
+    def _only_there(self, columns: Sequence[Column]) -> Any:
+        for _ in range(2):
+            if (outputs := self._there(self._awaited(), columns)) is not None:
+                return outputs
+            if self._process is not None:
+                break
+        raise PredictionFailed("it gave no numbers where alone it may be asked")
+
+    def _awaited(self) -> subprocess.Popen[bytes]:
+        if self._process is None:
+            self._start()
+        if self._process is not None and not self._is_ready:
+            self._welcome(self._process)
+        if self._process is None:
+            raise PredictionLost("no process could be started to ask this version in")
+        return self._process
 
     def _ready(self) -> subprocess.Popen[bytes] | None:
         self._calls += 1
@@ -86,15 +144,12 @@ class Elsewhere:
             assert said is not None
             if not select.select([said], [], [], 0)[0]:
                 return None
-            if said.read(1) != _READY:  # it refused the version, or could not be started
-                self._lose()
-                return None
-            self._is_ready = True
+            self._welcome(self._process)
         return self._process
 
     def _start(self) -> None:
         with self._starting:
-            if self._is_ended or not self._places.acquire(blocking=False):
+            if self._is_ended or not (self._is_deadly or self._places.acquire(blocking=False)):
                 return
             self._process = started("models.elsewhere", self._environment)
         assert self._process.stdin is not None
@@ -102,10 +157,25 @@ class Elsewhere:
             self._process.stdin.write(self._question.line())
             self._process.stdin.flush()
 
+    def _welcome(self, process: subprocess.Popen[bytes]) -> None:
+        """Hear what a process says first; lose one that refused the version, or could not be started."""
+        assert process.stdout is not None
+        if process.stdout.read(1) == _READY:
+            self._is_ready = True
+            self._log.info("asked-elsewhere", process=process.pid)
+        else:
+            self._lose()
+
     def _lose(self) -> None:
         assert self._process is not None
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(_ENDING_S)  # or its exit code would be that of being ended here
         _close(self._process)
-        self._places.release()
+        if not self._is_ended:
+            end = ending(self._process.returncode)
+            self._log.error("elsewhere-lost", process=self._process.pid, end=end, only_there=self._is_deadly)
+        if not self._is_deadly:
+            self._places.release()
         self._process, self._is_ready, self._lost_at = None, False, time.monotonic()
 
 
@@ -123,21 +193,36 @@ def _close(process: subprocess.Popen[bytes]) -> None:
 
 
 def _asked(process: subprocess.Popen[bytes], columns: Sequence[Column]) -> Any:
-    """Give what the estimator gave over there, (rows,) or (rows, labels); None where that were no numbers."""
+    """
+    Give what the estimator gave over there, (rows,) or (rows, labels); None where that were no numbers.
+
+    Raises:
+        _DiedOfIt: it ended once it had taken the question.
+        OSError, ValueError: it was gone before, or gives what is no answer.
+    """
     assert process.stdin is not None
     assert process.stdout is not None
     blob = pickle.dumps(columns, pickle.HIGHEST_PROTOCOL)
     process.stdin.write(_LENGTH.pack(len(blob)) + blob)
     process.stdin.flush()
-    head = process.stdout.read(_SHAPE.size)
+    if process.stdout.read(1) != _TAKEN:
+        raise ConnectionError("gone before it was asked")
+    head = _whole(process.stdout, _SHAPE.size)
     if head == _NOTHING:
         return None
     rows, width = _SHAPE.unpack(head)
     if rows != len(columns[0]):
         raise ValueError("an answer of another length")
     # Never a pickle in this direction: what comes from there is numbers, whatever runs there.
-    numbers = np.frombuffer(process.stdout.read(rows * (width or 1) * 8), np.float64)
+    numbers = np.frombuffer(_whole(process.stdout, rows * (width or 1) * 8), np.float64)
     return numbers.reshape((rows, width) if width else (rows,))
+
+
+def _whole(said: IO[bytes], size: int) -> bytes:
+    found = said.read(size)
+    if len(found) < size:
+        raise _DiedOfIt
+    return found
 
 
 def main() -> None:
@@ -163,6 +248,8 @@ def main() -> None:
 def _answer(loaded: Model, questions: IO[bytes], out: IO[bytes]) -> None:
     while len(length := questions.read(_LENGTH.size)) == _LENGTH.size:
         blob = questions.read(*_LENGTH.unpack(length))
+        out.write(_TAKEN)
+        out.flush()
         out.write(_numbers(loaded, pickle.loads(blob)))  # noqa: S301  # written by the process that started this one
         out.flush()
 

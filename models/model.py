@@ -25,6 +25,7 @@ __all__ = [
     "Model",
     "Prediction",
     "PredictionFailed",
+    "PredictionLost",
     "Rows",
     "Score",
     "Unlike",
@@ -40,6 +41,10 @@ Score = Callable[[Sequence[Column]], Any]
 
 class PredictionFailed(Exception):
     """The estimator gave nothing that may be answered, for rows that were checked: the model is at fault."""
+
+
+class PredictionLost(PredictionFailed):
+    """The process that was asked died of these rows, or while it had them: nobody is asked them again."""
 
 
 # A named tuple and no dataclass: ten thousand of them are made in a fifth of the time frozen dataclasses take.
@@ -116,6 +121,7 @@ class Model:
 
         Raises:
             PredictionFailed: the estimator raised, gave another number of answers, or one that is not finite.
+            PredictionLost: the process it was asked in died of it.
         """
         if not len(rows):
             return []
@@ -136,6 +142,8 @@ class Model:
         name, method = f"model {self.manifest.model!r} version {self.manifest.version!r}", self._method
         try:
             outputs = np.asarray(self._score(rows.columns))
+        except PredictionLost:
+            raise
         except Exception as error:
             raise PredictionFailed(f"{name}: {method} raised {type(error).__name__}") from error
         if outputs.dtype.kind not in "fiu":

@@ -164,7 +164,7 @@ def verdict(question: Question) -> str:
         _, status = os.waitpid(child, 0)
     if words.endswith(b"\n"):
         return words.decode(errors="replace").strip()
-    end = f"did not end within {WITHIN_S} s" if is_late else _end(os.waitstatus_to_exitcode(status))
+    end = f"did not end within {WITHIN_S} s" if is_late else ending(os.waitstatus_to_exitcode(status))
     return f"the process that tried it out {end}; nothing else was harmed, retrain it"
 
 
@@ -178,7 +178,8 @@ def _hear(descriptor: int, until: float) -> bytes:
     return words
 
 
-def _end(code: int) -> str:
+def ending(code: int) -> str:
+    """Say how a process ended, by the exit code that Python has for it."""
     if code == -signal.SIGXCPU:
         return f"used more than {PROCESSOR_S} s of processor time"
     return f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"

@@ -8,21 +8,23 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import structlog
+from structlog.testing import capture_logs
 
 from api.settings import Settings
 from models import elsewhere, registry
 from models.elsewhere import Elsewhere
 from models.features import Column
-from models.model import Model, PredictionFailed
+from models.model import Model, PredictionFailed, PredictionLost
 from models.proving import Question
-from tests.artefacts import MODEL, Shelf, line, undefined
+from tests.artefacts import MODEL, Shelf, crashing, line, undefined
 from tests.engines import engine_in_thread, wait_for
 from tests.families import below, is_alive
 from tests.service import ROOT
@@ -98,7 +100,8 @@ def opened() -> Iterator[Opened]:
                 return loaded.estimate(columns)
 
             question = Question(store=store, model=model, version=version, digest=lie or digest, terms=terms)
-            over_there = Elsewhere(question, {"OMP_NUM_THREADS": "1"}, here, places)
+            log = structlog.get_logger().bind(model=model, version=version)
+            over_there = Elsewhere(question, {"OMP_NUM_THREADS": "1"}, here, places, log)
             ends.callback(over_there.end)
             asked = Asked(elsewhere.moved(loaded, over_there), over_there)
             return asked
@@ -145,9 +148,38 @@ def test_a_lost_process_is_made_up_for_and_comes_back(
     lost = asked.pid
     os.kill(lost, signal.SIGKILL)
 
-    assert asked.ask(64) == expected
+    with capture_logs() as said:
+        assert asked.ask(64) == expected
+    told = {
+        "event": "elsewhere-lost",
+        "log_level": "error",
+        "model": "income",
+        "version": "1",
+        "process": lost,
+    }
+    assert said == [told | {"end": "was ended by SIGKILL", "only_there": False}]
     asked.until_elsewhere()
     assert asked.pid != lost
+
+
+def test_what_the_process_died_of_is_asked_nowhere_again(tmp_path: Path, opened: Opened) -> None:
+    """Such rows fail, and once only; from then on the version is asked in a process alone, for few rows, too."""
+    shelf = Shelf(tmp_path / "store")
+    shelf.put_estimator("2", crashing(), [(60.0, 20.0)])
+    asked = opened(shelf.store, MODEL, "2")
+    asked.until_elsewhere()
+    asked.here.clear()
+
+    for rows in (4, 1):
+        lost = asked.pid
+        with capture_logs() as said, pytest.raises(PredictionLost):
+            asked.model.predict(asked.model.check([{"age": 10.0}] * rows))
+        assert [each["end"] for each in said if each["event"] == "elsewhere-lost"] == ["was ended by SIGSEGV"]
+        assert [each.value for each in asked.ask(1) + asked.ask(8)] == [20.0] * 9
+        assert asked.pid != lost
+    os.kill(asked.pid, signal.SIGKILL)
+    assert asked.ask(1)[0].value == 20.0  # what it did not die of is asked of the next one
+    assert asked.here == []
 
 
 def test_no_more_processes_than_there_are_places(opened: Opened) -> None:
@@ -207,13 +239,13 @@ def test_only_numbers_for_every_row_come_back(gives: Any, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM])
 def test_the_process_does_not_outlive_whoever_asks(end: signal.Signals) -> None:
-    """However the asking process ends, what it has started is gone with it."""
+    """However the asking process ends, what it has started is gone with it, also where that does not look."""
     code = (
         "import threading, time; from pathlib import Path; from models import elsewhere, registry;"
         "from models.proving import Question; s = Path('models/store'); d, m = registry.claimed(s, 'housing', '1');"
         "q = Question(store=s, model='housing', version='1', digest=d, terms=registry.Terms(manifest=m));"
-        "e = elsewhere.Elsewhere(q, {}, len, threading.Semaphore(1)); e._start(); print(e._process.pid, flush=True);"
-        "e._process.stdout.read(1); print('ready', flush=True); time.sleep(600)"
+        "e = elsewhere.Elsewhere(q, {}, len, threading.Semaphore(1), None); e._start();"
+        "print(e._process.pid, flush=True); e._process.stdout.read(1); print('ready', flush=True); time.sleep(600)"
     )
     with subprocess.Popen(
         [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, cwd=ROOT
@@ -221,8 +253,13 @@ def test_the_process_does_not_outlive_whoever_asks(end: signal.Signals) -> None:
         assert asking.stdout is not None
         there = int(asking.stdout.readline())
         assert asking.stdout.readline() == "ready\n"
+        os.kill(there, signal.SIGSTOP)  # as one that hangs, it does not see the end of its input
         asking.send_signal(end)
-    wait_for(lambda: not is_alive(there))
+    try:
+        wait_for(lambda: not is_alive(there))
+    finally:
+        with suppress(ProcessLookupError):
+            os.kill(there, signal.SIGKILL)
 
 
 def test_a_busy_engine_asks_elsewhere_and_loses_nothing_with_it(settings: Settings) -> None:

@@ -7,13 +7,14 @@ import shutil
 import socket
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from api.settings import Settings
 from db.ledger import Ledger
-from models.model import Model, Prediction, PredictionFailed, Rows
+from models.model import Model, Prediction, PredictionFailed, PredictionLost, Rows
 from tests.engines import (
     PATIENCE_S,
     Broken,
@@ -54,6 +55,29 @@ def test_a_model_that_fails_fails_only_the_culprit(
         culprit.content["record"],
     )
     assert culprit.body == recorded(settings, door.records[numbers[13]]).output
+
+
+def test_what_a_process_died_of_is_asked_once(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody looks for the culprit by asking again: who was asked with it gets a recorded 500, too."""
+    honest: Predict = Model.predict
+    asked = []
+
+    def failing(model: Model, rows: Rows) -> list[Prediction]:
+        if 13 in rows.columns[0]:
+            asked.append(len(rows))
+            raise PredictionLost("thirteen")
+        return honest(model, rows)
+
+    with engine_in_thread(replace(settings, twin=False)) as door:
+        door.predict("housing", {"age": 1})
+        monkeypatch.setattr(Model, "predict", failing)
+        numbers = {age: door.send("housing", {"age": age}) for age in range(1, 40)}
+        statuses = {age: door.receive(number)[0].status for age, number in numbers.items()}
+
+    failed = [age for age, status in statuses.items() if status == 500]
+    assert 13 in failed
+    assert asked == [len(failed)]
+    assert all(recorded(settings, door.records[numbers[age]]).status == 500 for age in failed)
 
 
 def test_a_slow_model_does_not_hold_up_another(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:

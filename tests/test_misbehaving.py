@@ -21,7 +21,7 @@ from tests.artefacts import (
     nearest,
     undefined,
 )
-from tests.engines import recorded, settings_of
+from tests.engines import recorded, settings_of, wait_for
 from tests.service import Caller, Service
 
 DEADLINE_S = 3
@@ -38,6 +38,7 @@ def service(short_folder: Path) -> Iterator[Service]:
     shelf.put_estimator("always-two", always_two(), [(0.0, 30.0), (100.0, 20.0)])
     shelf.put_estimator("hanging", hanging(), [(1.0, 24.0)])
     shelf.put_estimator("nearest", nearest(), [(1.0, 24.0)])
+    shelf.put_estimator("deadly", crashing(), [(60.0, 20.0)])
     service = Service(
         var, ONRECORD_STORE=str(shelf.store), ONRECORD_ANSWER_DEADLINE_S=str(DEADLINE_S), ONRECORD_DRAIN_S="1"
     ).set_up()
@@ -117,6 +118,33 @@ def test_a_version_that_kills_its_process_is_refused_by_the_engine_that_goes_on(
     assert "SIGSEGV" in log_lines(service.log(), "change-refused")[-1]["reason"]
     assert log_lines(service.log(), "engine-died") == []
     assert caller.predict(MODEL, {"age": 1}, version="crashing").status_code == 404
+
+
+def test_a_version_that_kills_where_it_is_asked_is_a_recorded_500(service: Service, caller: Caller) -> None:
+    """Once it is busy, what would kill the engine kills a process of its own; that is logged, and it goes on."""
+    old, young = [{"age": 60}] * 4, [{"age": 10}] * 4
+
+    def is_elsewhere() -> bool:
+        caller.predict(MODEL, *old, version="deadly")
+        return bool(log_lines(service.log(), "asked-elsewhere"))
+
+    wait_for(is_elsewhere)
+    answers: list[httpx.Response] = []
+
+    def is_answered() -> bool:
+        answers.append(caller.predict(MODEL, *young, version="deadly"))
+        return answers[-1].status_code != 503  # a busy machine was late
+
+    wait_for(is_answered)
+    answer = answers[-1]
+
+    assert answer.status_code == 500, answer.text
+    assert recorded(settings_of(service.var), UUID(answer.json()["record"])).output == answer.content
+    wait_for(lambda: caller.predict(MODEL, {"age": 60}, version="deadly").status_code == 201)
+    lost = log_lines(service.log(), "elsewhere-lost")
+    assert {(each["model"], each["version"]) for each in lost} == {(MODEL, "deadly")}
+    assert {each["end"] for each in lost} == {"was ended by SIGSEGV"}
+    assert log_lines(service.log(), "engine-died") == []
 
 
 def test_a_version_that_was_exchanged_never_serves(service: Service) -> None:

@@ -24,7 +24,16 @@ from api.engine.twins import Twins
 from api.engine.wording import Trouble
 from db.records import Kind, PredictionRow, Record
 from models import registry
-from models.model import BadFeatures, Model, Prediction, PredictionFailed, Rows, answer, columns
+from models.model import (
+    BadFeatures,
+    Model,
+    Prediction,
+    PredictionFailed,
+    PredictionLost,
+    Rows,
+    answer,
+    columns,
+)
 
 if TYPE_CHECKING:
     from models.reasons import Reasons
@@ -155,6 +164,8 @@ class Answering:
     def _predict(self, asked: Sequence[Asked], rows: Rows) -> list[Ready]:
         try:
             by, predictions = self._ask(asked, rows)
+        except PredictionLost:  # why is in the log already, once
+            return [self._failed(each.request) for each in asked]
         except PredictionFailed as failed:
             # Halving finds one culprit among n in 2·log2(n) calls; one call each would take n.
             if half := len(asked) // 2:
@@ -228,11 +239,12 @@ class Answering:
         shown = [wording.prediction(f"{name[0]}.{position}", *each) for position, each in enumerate(told)]
         return wording.predictions(*name, shown)
 
-    def _failed(self, request: Request, failed: PredictionFailed) -> Ready:
+    def _failed(self, request: Request, failed: PredictionFailed | None = None) -> Ready:
         log.error(
             "prediction-failed", model=request.model, version=request.version, record=str(request.record)
         )
-        log.debug("prediction-failed-because", record=str(request.record), exc_info=failed)
+        if failed is not None:
+            log.debug("prediction-failed-because", record=str(request.record), exc_info=failed)
         return self._problem(request, wording.failed(request.version))
 
     def _problem(self, request: Request, trouble: Trouble) -> Ready:

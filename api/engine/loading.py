@@ -12,6 +12,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import structlog
+
 from api.settings import Settings, bare_environment
 
 if TYPE_CHECKING:
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     from models.model import Model
     from models.proving import Prover, Question
     from models.registry import Terms
+
+log = structlog.get_logger()
 
 
 class NoArtefact(Exception):
@@ -102,7 +106,8 @@ class Loading:
         from models import elsewhere
 
         question = self._question(found, replace(self._terms(found), twin=False))
-        asked = elsewhere.Elsewhere(question, bare_environment(), loaded.estimate, self._places)
+        told = log.bind(model=found.model, version=found.version)
+        asked = elsewhere.Elsewhere(question, bare_environment(), loaded.estimate, self._places, told)
         self._elsewhere.append(asked)
         return elsewhere.moved(loaded, asked)
 
