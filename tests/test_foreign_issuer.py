@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Iterator
@@ -23,6 +24,7 @@ from tests.issuers import AUDIENCE, ISSUER, KEYS, NOW, Issues, key_set, token
 from tests.pages import Person
 from tests.service import Service, running
 
+FAILURES = 3
 PROFILE = Profile(issuer=ISSUER, audience=AUDIENCE, is_ours=False)
 
 
@@ -151,8 +153,9 @@ def foreign(short_folder: Path) -> Iterator[Service]:
             "ONRECORD_ISSUER": name,
             "ONRECORD_ISSUER_KEYS": f"{name}/certs",
             "ONRECORD_AUDIENCE": AUDIENCE,
-            "ONRECORD_FAILURES_PER_ADDRESS": "3",
+            "ONRECORD_FAILURES_PER_ADDRESS": str(FAILURES),
             "ONRECORD_TRUSTED_PROXIES": "127.0.0.1",
+            "ONRECORD_PUBLIC_FORMS": "housing",
         }
         with running(short_folder / "foreign", None, **settings) as service:
             yield service
@@ -196,6 +199,8 @@ def test_a_person_signs_in_by_the_issuer(foreign: Service) -> None:
         predicted = person.send("/models/housing", {"once": "1", "age": "50"}, seen="/models/housing")
         thief.http.cookies.update(person.http.cookies)
         everywhere = person.look("/sign-out-everywhere")
+        forced = person.send("/sign-out-everywhere", {"client_secret": "s3/cret"}, seen="/")
+        before = thief.look("/models/income").status_code
         person.send("/sign-out", {}, seen="/")
 
         assert f"known to <b>{name}</b>" in page.text
@@ -203,7 +208,33 @@ def test_a_person_signs_in_by_the_issuer(foreign: Service) -> None:
         assert "Signed in as <b>loans</b>" in form.text
         assert predicted.status_code == 303
         assert f"issued by {name}" in everywhere.text
-        assert thief.look("/models/housing").status_code == 303
+        assert (forced.status_code, f"issued by {name}" in forced.text) == (409, True)
+        assert (before, thief.look("/models/income").status_code) == (200, 303)
+    assert auditor.audit(foreign.database_url, {}) == []
+
+
+def test_an_open_form_is_of_the_issuers_client(foreign: Service) -> None:
+    """With a wrong secret it is closed, which is no stranger's fault; with the right one strangers ask, and no more."""
+    file = foreign.var / "clients" / "public-forms.json"
+    client = {"client_id": "loans", "client_secret": "s3/cret"}
+    with Person(foreign) as stranger:
+        stranger.http.headers["X-Forwarded-For"] = "192.0.2.21"
+        asked = len(Issues.asked)
+        for day in range(FAILURES + 2):  # each is another file, and tried at once
+            file.write_text(json.dumps({**client, "client_secret": f"of day {day}"}))
+            page = stranger.look("/models/housing")
+            assert (page.status_code, "This form is closed" in page.text) == (503, True)
+        assert len(Issues.asked) == asked + FAILURES + 2
+        signed = stranger.send("/sign-in", client)
+        stranger.http.cookies.clear()
+        file.write_text(json.dumps(client))
+        predicted = stranger.send("/models/housing", {"once": "2", "age": "50"}, seen="/models/housing")
+        answer = stranger.follow(predicted)
+        other = stranger.look("/models/income")
+
+    assert signed.status_code == 303, signed.text
+    assert "24.901" in answer.text and "Signed in as" not in answer.text
+    assert stranger.place(other).startswith("/sign-in")
     assert auditor.audit(foreign.database_url, {}) == []
 
 

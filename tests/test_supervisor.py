@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -21,6 +22,7 @@ from api.commands import announcing
 from api.commands.announcing import Announcement
 from tests.engines import settings_of, wait_for
 from tests.families import below, is_alive, kill
+from tests.pages import Person
 from tests.service import Caller, Service
 
 pytest_plugins = ("tests.deployments",)
@@ -197,7 +199,10 @@ def test_a_door_that_refuses_later_is_tried_until_it_is_cured(lasting: Service) 
 
 
 def test_engine_and_doors_can_run_apart(var: Path) -> None:
-    """Two commands, as in two containers: the doors answer as soon as the engine does."""
+    """Two commands, as in two containers: the doors answer as soon as the engine does.
+
+    While it is away nothing can be voided: who signs out is out, and told until when a copy of the cookie is good.
+    """
     engine, doors = Service(var), Service(var)
     try:
         engine.spawn("engine")
@@ -205,6 +210,16 @@ def test_engine_and_doors_can_run_apart(var: Path) -> None:
         doors.wait_until_ready()
 
         assert priced(doors)
+        with Person(doors) as person, Person(doors) as thief:
+            person.sign_in()
+            thief.http.cookies.update(person.http.cookies)
+            engine.kill()
+            answer = person.send("/sign-out", {}, seen="/")
+            after = person.look("/")
+            copied = thief.look("/")
+        assert (answer.status_code, "Signed out, in this browser only" in answer.text) == (503, True)
+        assert re.search(r"could go on until \d+ \w+ 20\d\d, \d\d:\d\d:\d\d UTC", answer.text)
+        assert ("Signed in as" in after.text, "Signed in as" in copied.text) == (False, True)
     finally:
         doors.kill()
         engine.kill()

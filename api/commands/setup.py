@@ -43,7 +43,9 @@ def run(settings: Settings) -> Iterator[str]:
     yield from _register(settings)
     for name, scope in CLIENTS.items():
         yield from _add_client(settings, name, " ".join(scope))
-    if settings.public_forms:
+    if (
+        settings.public_forms and not settings.issuer
+    ):  # else its operator writes the client of that issuer there
         yield from _add_client(settings, "public-forms", "models:read predict predictions:read")
 
 

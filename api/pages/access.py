@@ -21,12 +21,16 @@ from api.limits import Limit
 from api.pages import granting, session
 from api.pages.calling import Answered, ApiRefused, Question, ask
 from api.pages.granting import Granted, GrantRefused
+from api.problems import RequestRefused
 from api.readings import SettingRefused
 from api.settings import Settings
+from db.clients import SCOPES
 
 PUBLIC_CLIENT = "public-forms"
 PER_MINUTE = 60
+NEEDED = frozenset({"models:read", "predict", "predictions:read"})  # by strangers
 CLOSED_S = 5  # so long nobody tries again to sign a client in that was refused
+TURN_S = 2.0  # so long a visitor waits while another one's page gets the token
 log = structlog.get_logger()
 
 
@@ -61,9 +65,9 @@ class Access:
         self._file: Path = settings.client_file(PUBLIC_CLIENT)
         self._limits = {name: Limit("predictions", rate) for name, rate in self.public.items()}
         self._clock_s = clock_s
-        self._lock = threading.Lock()
+        self._lock, self._turn = threading.Lock(), threading.Lock()
         self._known: tuple[float, Granted] | None = None
-        self._closed_until_s = float("-inf")
+        self._refused = float("-inf"), b""  # until when, and what the file held
 
     def visitor(self, model: str) -> Visitor:
         """Return who asks about a model; raises SignInNeeded."""
@@ -103,31 +107,57 @@ class Access:
             raise FormClosed from refused
 
     def _current(self, refused: str | None = None) -> Granted:
-        """Return the token that is known, or get one where there is none, or where it was refused."""
-        with self._lock:
-            now_s = self._clock_s()
-            if self._known is None or self._known[0] <= now_s or self._known[1].token == refused:
-                if now_s < self._closed_until_s:
-                    raise FormClosed
-                self._known = None
-                try:
-                    got = self._signed_in()
-                except FormClosed:
-                    self._closed_until_s = now_s + CLOSED_S
-                    raise
-                self._known = now_s + got.expires_in - 2 * session.SPARE_S, got
-            return self._known[1]
+        """Return the token that is known, or get one where there is none, or where it was refused.
 
-    def _signed_in(self) -> Granted:
+        One visitor gets it for all; while an issuer lets that one wait, the others do not.
+        """
+        if (known := self._held(refused)) is not None:
+            return known
+        if not self._turn.acquire(timeout=TURN_S):
+            raise FormClosed
         try:
-            client: dict[str, str] = orjson.loads(self._file.read_bytes())
-            return granting.granted(client["client_id"], client["client_secret"])
-        except (OSError, ValueError, KeyError, TypeError) as missing:
-            raise _closed(f"{self._file} is no client; run: python -m api setup") from missing
+            return self._held(refused) or self._renewed()
+        finally:
+            self._turn.release()
+
+    def _held(self, refused: str | None) -> Granted | None:
+        until_s, known = self._known or (0.0, None)
+        return known if known and known.token != refused and self._clock_s() < until_s else None
+
+    def _renewed(self) -> Granted:
+        """Sign the client in; what its file held when it was refused is not tried again for a while."""
+        now_s, self._known = self._clock_s(), None
+        try:
+            content = self._file.read_bytes()
+        except OSError as missing:
+            raise _closed(f"{self._file} cannot be read ({missing.strerror})") from missing
+        until_s, tried = self._refused
+        if now_s < until_s and tried == content:
+            raise FormClosed
+        try:
+            got = self._signed_in(content)
+        except FormClosed:
+            self._refused = now_s + CLOSED_S, content
+            raise
+        self._known = now_s + got.expires_in - 2 * session.SPARE_S, got
+        return got
+
+    def _signed_in(self, content: bytes) -> Granted:
+        try:
+            client: dict[str, str] = orjson.loads(content)
+            got = granting.granted(client["client_id"], client["client_secret"], is_of_pages=True)
+        except (ValueError, KeyError, TypeError) as wrong:
+            raise _closed(f"{self._file} is no client; run: python -m api setup") from wrong
         except (ApiRefused, GrantRefused) as refused:
             if isinstance(refused, ApiRefused) and refused.status >= 500:
                 raise  # nothing is wrong with the client: the service says when to come again
             raise _closed(str(refused) or f"{self._file} is of a client that gets no token") from refused
+        except RequestRefused as early:
+            raise _closed(early.fault.detail) from early
+        if beyond := (SCOPES & set(got.scope.split())) - NEEDED:
+            more = ", ".join(sorted(beyond))
+            raise _closed(f"the client of {self._file} may do more than strangers should: {more}")
+        return got
 
 
 def _closed(reason: str) -> FormClosed:

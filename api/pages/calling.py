@@ -70,7 +70,7 @@ class Inside:
         """Tell which loop runs; called on it, before the first request."""
         self._loop = asyncio.get_running_loop()
 
-    def ask(self, asked: httpx.Request, client: tuple[str, int], root_path: str) -> Answered:
+    def ask(self, asked: httpx.Request, client: tuple[str, int] | None, root_path: str) -> Answered:
         """Ask from a thread and wait for the whole answer."""
         return self.wait(self._ask(asked, client, root_path))
 
@@ -80,8 +80,8 @@ class Inside:
             raise RuntimeError("a page asked before the door was open")
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(WITHIN_S)
 
-    async def _ask(self, asked: httpx.Request, client: tuple[str, int], root_path: str) -> Answered:
-        transport = httpx.ASGITransport(cast(Any, self._front), root_path=root_path, client=client)
+    async def _ask(self, asked: httpx.Request, client: tuple[str, int] | None, root_path: str) -> Answered:
+        transport = httpx.ASGITransport(cast(Any, self._front), root_path=root_path, client=cast(Any, client))
         answer = await transport.handle_async_request(asked)
         raw = await answer.aread()
         is_json = "json" in answer.headers.get("Content-Type", "")
@@ -95,7 +95,10 @@ class Inside:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
-    """One request to the API; `token` is None for what is public."""
+    """One request to the API; `token` is None for what is public.
+
+    What the pages ask for themselves counts for no visitor's address.
+    """
 
     method: str
     path: str
@@ -103,6 +106,7 @@ class Question:
     query: Mapping[str, Any] = field(default_factory=dict)
     body: bytes = b""
     headers: Mapping[str, str] = field(default_factory=dict)
+    is_of_pages: bool = False
 
 
 def install(pages: Any, inside: Inside) -> None:
@@ -121,7 +125,8 @@ def ask(question: Question) -> Answered:
         headers["Content-Length"] = str(len(question.body))
     url = f"http://{request.host}{request.script_root}{question.path}{query}"
     asked = httpx.Request(question.method, url, content=question.body or None, headers=headers)
-    answered = _inside().ask(asked, tuple(scope["client"] or ("", 0)), request.script_root)
+    client = None if question.is_of_pages else tuple(scope["client"] or ("", 0))
+    answered = _inside().ask(asked, client, request.script_root)
     if answered.status >= 400:
         raise ApiRefused(answered)
     return answered

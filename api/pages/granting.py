@@ -141,8 +141,8 @@ def issuer() -> Issuer | None:
     return found
 
 
-def granted(client_id: str, secret: str) -> Granted:
-    """Get a token.
+def granted(client_id: str, secret: str, *, is_of_pages: bool = False) -> Granted:
+    """Get a token; for who sits in front of a page, or for the pages themselves, which is no visitor's attempt.
 
     Raises:
         ApiRefused: this service gives none.
@@ -150,12 +150,18 @@ def granted(client_id: str, secret: str) -> Granted:
         RequestRefused: too many attempts of this address failed.
     """
     if (other := issuer()) is not None:
-        with _counted():
+        with contextlib.nullcontext() if is_of_pages else _counted():
             return _believed(other, other.token(client_id, secret))
     # In the form and not in a header: both may be any text.
     body = {"grant_type": "client_credentials", "client_id": client_id, "client_secret": secret}
     answer = ask(
-        Question(method="POST", path="/oauth/token", body=urlencode(body).encode(), headers=FORM)
+        Question(
+            method="POST",
+            path="/oauth/token",
+            body=urlencode(body).encode(),
+            headers=FORM,
+            is_of_pages=is_of_pages,
+        )
     ).content
     return Granted(
         token=answer["access_token"],

@@ -17,6 +17,7 @@ from api.pages.granting import FORM, GrantRefused
 from api.pages.session import Signed
 from api.problems import RequestRefused
 
+_LATER = "The service cannot check this right now; try again in a moment"
 signing = Blueprint("signing", __name__)
 
 
@@ -60,7 +61,7 @@ def sign_in() -> str | tuple[str, int] | Response:
         form.client_secret.errors = [str(refused)]
         return _shown(form), refused.status
     except RequestRefused as late:
-        form.client_secret.errors = [_late(late.fault.headers)]
+        form.client_secret.errors = [_late(late.fault.headers) if late.fault.status == 429 else _LATER]
         return _shown(form), late.fault.status
     signed = Signed(client_id=got.client_id, scopes=frozenset(got.scope.split()), token=got.token)
     session.begin(signed, got.expires_in)
@@ -100,6 +101,8 @@ def ask_everywhere() -> str:
 def sign_out_everywhere() -> str | tuple[str, int] | Response:
     """Void every token of the client: of this session, of its other sessions, and of its programs."""
     form, who = Everywhere(), session.needed()
+    if granting.issuer() is not None:  # which alone could
+        return ask_everywhere(), 409
     if not form.validate():
         return render_template("sign-out.html", form=form, who=who), 400
     secret = form.client_secret.data.strip()
@@ -128,7 +131,7 @@ def _said(refused: ApiRefused) -> str:
         return (
             f"Nobody can sign in so: {refused.content.get('error_description', 'the entry cannot be read')}"
         )
-    return "The service cannot check this right now; try again in a moment"
+    return _LATER
 
 
 def _late(headers: Mapping[str, str]) -> str:
