@@ -18,6 +18,12 @@ from tests.service import Caller, Service
 
 PICTURES = browsing.ARTEFACTS / "console"
 DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
+VIEWS = [
+    (scheme, size, width)
+    for scheme in ("light", "dark")
+    for size, width in ((DESKTOP, "desktop"), (PHONE, "phone"))
+]
+LOOKED_AT = {("light", "desktop"), ("dark", "phone")}  # by axe: every width and every scheme
 expect.set_options(timeout=60_000)
 NAUGHTY = "<b onmouseover=alert(1)>\"'&\u202eשלום 👩‍👧"
 
@@ -248,6 +254,22 @@ def test_nothing_leads_out_of_the_prefix(service: Service) -> None:
     assert len(found) > 40
 
 
+def test_a_table_says_that_it_goes_on_and_scrolls_by_keyboard(page: Page, service: Service) -> None:
+    """On a phone it lies over a shadow at its edge, which a cover hides where it ends; an arrow key moves it."""
+    predicted(service, "wide-table")
+    sign_in(page, service, next="console?reference=wide-table")
+    page.set_viewport_size({"width": 360, "height": 740})
+    table = page.get_by_role("region", name="Predictions, newest first")
+    shadows = table.evaluate("each => getComputedStyle(each).backgroundAttachment")
+
+    assert shadows == "local, local, scroll, scroll"
+    assert table.evaluate("each => each.scrollWidth > each.clientWidth")
+    table.focus()
+    expect(table).to_be_focused()
+    page.keyboard.press("ArrowRight")
+    wait_for(lambda: table.evaluate("each => each.scrollLeft > 0"))
+
+
 def test_every_page_is_for_everybody(browser: Browser, service: Service) -> None:
     """Axe finds nothing on any page, in light and dark, and none weighs 60 kB; pictures of all are kept."""
     name = predicted(service, "looked-at", explain=True)
@@ -278,10 +300,13 @@ def test_every_page_is_for_everybody(browser: Browser, service: Service) -> None
         answer = page.goto(place)
         assert answer is not None
         weight = len(answer.body())
-        for scheme, size in (("light", DESKTOP), ("dark", PHONE)):
-            page.emulate_media(color_scheme=scheme)
-            page.set_viewport_size(size)
-            page.screenshot(path=PICTURES / f"{title.replace('/', '-')}-{scheme}.png", full_page=True)
+        for scheme, size, width in VIEWS:
+            page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]  # one of the two it knows
+            page.set_viewport_size(size)  # type: ignore[arg-type]  # width and height
+            picture = PICTURES / f"{title.replace('/', '-')}-{width}-{scheme}.jpg"
+            page.screenshot(path=picture, full_page=True, type="jpeg", quality=80)
+            if (scheme, width) not in LOOKED_AT:
+                continue
             wrong = [each["id"] for each in Axe().run(page).response["violations"]]
             overflows = page.evaluate("document.documentElement.scrollWidth > innerWidth")
             if wrong or weight >= 60_000 or overflows or answer.status not in (200, 400):

@@ -16,7 +16,7 @@ from tests.verifications import PATIENCE_S, started_and_stopped
 
 pytestmark = pytest.mark.parametrize("service", ["sqlite"], indirect=True)
 PICTURES = browsing.ARTEFACTS / "console"
-SIZES = {"light": {"width": 1280, "height": 900}, "dark": {"width": 390, "height": 844}}
+SIZES = {"desktop": {"width": 1280, "height": 900}, "phone": {"width": 390, "height": 844}}
 
 
 @contextmanager
@@ -36,10 +36,12 @@ def wrong(page: Page, name: str) -> list[str]:
     """Name what axe finds in light and dark, and what is wider than the window; keep a picture of each."""
     PICTURES.mkdir(parents=True, exist_ok=True)
     found: list[str] = []
-    for scheme, size in SIZES.items():
+    for scheme in ("light", "dark"):
         page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]  # one of the two it knows
-        page.set_viewport_size(size)  # type: ignore[arg-type]  # width and height
-        page.screenshot(path=PICTURES / f"{name}-{scheme}.png", full_page=True)
+        for width, size in SIZES.items():
+            page.set_viewport_size(size)  # type: ignore[arg-type]  # width and height
+            picture = PICTURES / f"{name}-{width}-{scheme}.jpg"
+            page.screenshot(path=picture, full_page=True, type="jpeg", quality=80)
         found += [f"{name} {each['id']}" for each in Axe().run(page).response["violations"]]
         if page.evaluate("document.documentElement.scrollWidth > innerWidth"):
             found.append(f"{name} is too wide")

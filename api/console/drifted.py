@@ -4,21 +4,27 @@ from __future__ import annotations
 
 from typing import Any
 
-from flask import Blueprint, Response, url_for
+from flask import Blueprint, Response, render_template, url_for
 
 from api.console.pictures import picture
-from api.console.tables import Column, Table, conditions, shown
-from api.pages.calling import read
+from api.console.tables import Column, Table, conditions, shown, wrong
+from api.pages.calling import ApiRefused, read
 
 drifted = Blueprint("drifted", __name__, url_prefix="/console/models")
-CONDITIONS = ("version", "from", "to", "against")
+LABELS = {"version": "Version", "from": "From", "to": "Before", "against": "Against"}
 
 
 @drifted.get("/<model>/drift")
-def drift(model: str) -> str | Response:
+def drift(model: str) -> str | Response | tuple[str, int]:
     """Compare a window with the training, or with the window before; a week until now, unless told."""
-    entered, asked = conditions(CONDITIONS)
-    found = read(f"/v1/models/{model}/drift", **asked)
+    entered, asked = conditions(LABELS)
+    try:
+        found = read(f"/v1/models/{model}/drift", **asked)
+    except ApiRefused as refused:
+        errors = wrong(refused, LABELS)
+        return render_template(
+            "console/drift.html", model=model, found=None, entered=entered, errors=errors
+        ), 400
     table = Table(
         name=f"drift-{model}",
         title="Every feature, and the output",
@@ -41,7 +47,7 @@ def drift(model: str) -> str | Response:
 @drifted.get("/<model>/drift.svg")
 def plot(model: str) -> Response:
     """Give the same as a picture."""
-    return picture(f"/v1/models/{model}/drift", conditions(CONDITIONS)[1])
+    return picture(f"/v1/models/{model}/drift", conditions(LABELS)[1])
 
 
 def _flat(shift: dict[str, Any]) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 from flask import Flask, request
 from werkzeug.exceptions import Forbidden
@@ -24,8 +24,8 @@ from api.pages import session
 NEEDED = "audit:read"
 
 
-def install(pages: Flask, models: Collection[str]) -> None:
-    """Add the console to the pages of a door."""
+def install(pages: Flask, models: Collection[str], scopes: Mapping[str, str]) -> None:
+    """Add the console to the pages of a door; `scopes` says what each allows."""
     rooms = (
         create_finding(sorted(models)),
         opening,
@@ -42,7 +42,7 @@ def install(pages: Flask, models: Collection[str]) -> None:
     for each in rooms:
         pages.register_blueprint(each)
     names = {each.name for each in rooms}
-    pages.jinja_env.globals.update(here=with_args)
+    pages.jinja_env.globals.update(here=with_args, scope_words=scopes)
 
     @pages.before_request
     def guard() -> None:

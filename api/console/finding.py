@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from flask import Blueprint, Response, render_template, url_for
 
-from api.console.tables import Column, Row, Table, conditions, wants_csv, with_args
+from api.console.tables import Column, Row, Table, conditions, wants_csv, with_args, wrong
 from api.pages.calling import ApiRefused, read
 from api.pages.whole import whole
 
@@ -42,9 +42,7 @@ def create_finding(models: Sequence[str]) -> Blueprint:
                 return whole(PATH, asked, "predictions")
             page = read(PATH, limit=PAGE, **asked, **conditions(("cursor",))[1])
         except ApiRefused as refused:
-            if refused.status != 400:
-                raise
-            errors = [_said(each, refused) for each in refused.errors or [{}]]
+            errors = wrong(refused, LABELS)
         answer = render_template(
             "console/find.html",
             table=_table(page["predictions"], entered),
@@ -57,13 +55,6 @@ def create_finding(models: Sequence[str]) -> Blueprint:
         return (answer, 400) if errors else answer
 
     return finding
-
-
-def _said(error: Mapping[str, Any], refused: ApiRefused) -> dict[str, str]:
-    name = error.get("parameter", "")
-    if name not in LABELS:
-        return {"id": "model", "text": str(refused)}
-    return {"id": name, "text": f"{LABELS[name]} {error['detail']}"}
 
 
 def _table(rows: Sequence[Row], entered: dict[str, str]) -> Table:

@@ -7,9 +7,10 @@ from base64 import b64decode
 from dataclasses import dataclass
 from typing import Any
 
-from flask import Blueprint, render_template, request
+from flask import Blueprint, Response, request
 
 from api import times
+from api.console.tables import Column, Table, shown
 from api.console.verifying import ago, headline, is_good, latest
 from api.pages import session
 from api.pages.calling import ApiRefused, Question, ask, read
@@ -22,15 +23,6 @@ _KEY_HASH_BYTES, _TIME_BYTES, _ED25519_BYTES = 4, 8, 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Signature:
-    """One line under a checkpoint; only a witness states a time."""
-
-    name: str
-    key: str
-    at: str | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Growth:
     """What became of the question whether the ledger begins with what somebody kept."""
 
@@ -39,18 +31,20 @@ class Growth:
 
 
 @ledger_pages.get("")
-def ledger() -> str:
+def ledger() -> str | Response:
     """Show the newest checkpoint and what the engine says of itself; compare with one that was kept elsewhere."""
     note = _checkpoint()
     head = None if note is None else Checkpoint.parse(note.partition("\n\n")[0].encode() + b"\n")
-    return render_template(
+    outside = _outside()
+    return shown(
         "console/ledger.html",
+        _signatures(note or ""),
+        _witnesses(outside),
         note=note,
         head=head,
         root=None if head is None else head.root.hex(),
-        signatures=[] if note is None else _signatures(note),
         state=_state(),
-        outside=_outside(),
+        outside=outside,
         verified=latest(),
         headline=headline,
         is_good=is_good,
@@ -90,15 +84,54 @@ def _outside() -> Any:
         raise
 
 
-def _signatures(note: str) -> list[Signature]:
-    found = []
+def _signatures(note: str) -> Table:
+    """List the lines under a checkpoint; only a witness states a time."""
+    rows = []
     for name, text in _SIGNED.findall(note):
         data = b64decode(text)
         is_cosigned = len(data) == _KEY_HASH_BYTES + _TIME_BYTES + _ED25519_BYTES
         at_s = int.from_bytes(data[_KEY_HASH_BYTES : _KEY_HASH_BYTES + _TIME_BYTES]) if is_cosigned else None
         at = None if at_s is None else times.text(at_s * 1_000_000)
-        found.append(Signature(name=name, key=data[:_KEY_HASH_BYTES].hex(), at=at))
-    return found
+        who = "a witness" if is_cosigned else "the ledger itself"
+        rows.append({"name": name, "who": who, "key": data[:_KEY_HASH_BYTES].hex(), "at": at})
+    return Table(
+        name="signatures",
+        title="Who signed the newest checkpoint",
+        empty="",
+        rows=rows,
+        columns=[
+            Column(name="name", title="Name"),
+            Column(name="who", title="Who"),
+            Column(name="key", title="Key", kind="code"),
+            Column(name="at", title="Agreed at (UTC)", kind="time"),
+        ],
+    )
+
+
+def _witnesses(outside: Any) -> Table:
+    """List what is known of the ledger outside of its database, the anchor first."""
+    found = [] if outside is None else [outside["anchor"], *outside["witnesses"]]
+    rows = [
+        {
+            "where": each.get("file") or each.get("name"),
+            "size": each.get("size"),
+            "at": each.get("at"),
+            "now": "agrees" if each["agrees"] else each["detail"],
+        }
+        for each in found
+    ]
+    return Table(
+        name="outside",
+        title="What is known of the ledger outside of its database",
+        empty="",
+        rows=rows,
+        columns=[
+            Column(name="where", title="Where"),
+            Column(name="size", title="Records", kind="number"),
+            Column(name="at", title="Last agreed at (UTC)", kind="time"),
+            Column(name="now", title="Now"),
+        ],
+    )
 
 
 def _growth(kept: str, head: Checkpoint) -> Growth:

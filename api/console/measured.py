@@ -5,24 +5,30 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from flask import Blueprint, Response, request, url_for
+from flask import Blueprint, Response, render_template, request, url_for
 
 from api.console import figures
 from api.console.pictures import picture
-from api.console.tables import Column, Table, conditions, shown
-from api.pages.calling import read
+from api.console.tables import Column, Table, conditions, shown, wrong
+from api.pages.calling import ApiRefused, read
 from api.plots import measured as plots
 
 measured = Blueprint("measured", __name__, url_prefix="/console/models")
-CONDITIONS = ("version", "from", "to", "bucket", "by")
+LABELS = {"version": "Version", "from": "From", "to": "Before", "bucket": "A table by", "by": "Groups by"}
+CONDITIONS = tuple(LABELS)
 
 
 @measured.get("/<model>/performance")
-def performance(model: str) -> str | Response:
+def performance(model: str) -> str | Response | tuple[str, int]:
     """Measure a window, every prediction unless told, with intervals and what the training promised."""
     entered, asked = conditions(CONDITIONS)
-    found = read(f"/v1/models/{model}/performance", **asked)
-    about = read(f"/v1/models/{model}")
+    features = [each["name"] for each in read(f"/v1/models/{model}")["features"]]
+    try:
+        found = read(f"/v1/models/{model}/performance", **asked)
+    except ApiRefused as refused:
+        errors = wrong(refused, LABELS)
+        more = {"model": model, "found": None, "entered": entered, "features": features, "errors": errors}
+        return render_template("console/performance.html", **more), 400
     metric = request.args.get("metric", "")
     metric = metric if metric in found["metrics"] else plots.HEADLINE[found["kind"]]
     entered |= {"metric": metric}
@@ -33,7 +39,7 @@ def performance(model: str) -> str | Response:
         model=model,
         found=found,
         entered=entered,
-        features=[each["name"] for each in about["features"]],
+        features=features,
         pictures=[(_place(model, plot, entered), plots.SAID[plot]) for plot in plots.drawable(found)],
     )
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
 from flask import Blueprint, Response, abort, redirect, render_template, url_for
 
 from api.console.proofs import digest, picture
+from api.console.tables import Column, Table, shown
 from api.pages import session
 from api.pages.calling import ApiRefused, Question, ask, read
 
@@ -61,18 +62,33 @@ def replay(name: str) -> Response:
 
 
 @opening.get("/replays/<record>")
-def replayed(record: str) -> str:
+def replayed(record: str) -> str | Response:
     """Show a replay: the verdict, and every difference beside what was recorded."""
     kept = read(f"/v1/records/{record}")
     if kept["kind"] != "replay" or "output" not in kept:
         abort(404)
     found = orjson.loads(base64.b64decode(kept["output"]))
-    return render_template(
+    return shown(
         "console/replay.html",
+        _differences(found["differences"]),
         kept=kept,
         found=found,
         sides={each: pretty(found[each]["body"]) for each in ("recorded", "replayed")},
-        differences=[{**each, "leaf": each["pointer"].rpartition("/")[2]} for each in found["differences"]],
+    )
+
+
+def _differences(found: Sequence[Mapping[str, Any]]) -> Table:
+    return Table(
+        name="differences",
+        title="Differences",
+        empty="",
+        rows=[{"recorded": "absent", "replayed": "absent", **each} for each in found],
+        columns=[
+            Column(name="pointer", title="Where", kind="code"),
+            Column(name="recorded", title="Recorded"),
+            Column(name="replayed", title="Replayed", kind="marked"),
+            Column(name="difference", title="Off by", kind="number"),
+        ],
     )
 
 

@@ -13,6 +13,7 @@ from urllib.parse import urlencode
 from flask import Response, abort, render_template, request
 
 from api.cells import safe
+from api.pages.calling import ApiRefused
 
 Row = Mapping[str, Any]
 TIMES = ("from", "to")
@@ -24,7 +25,7 @@ class Column:
 
     name: str
     title: str
-    kind: Literal["text", "time", "number", "fixed", "digest", "yes"] = "text"
+    kind: Literal["text", "time", "number", "fixed", "digest", "yes", "code", "marked"] = "text"
     link: Callable[[Row], str | None] | None = None
 
 
@@ -87,6 +88,26 @@ def unzoned(text: str) -> str:
     except (ValueError, OverflowError):
         return text
     return f"{time:%Y-%m-%dT%H:%M:%S}"
+
+
+def wrong(refused: ApiRefused, labels: Mapping[str, str]) -> list[dict[str, str]]:
+    """Say what is wrong with the conditions of an address, for each field and for the summary.
+
+    A version that there is not is a wrong entry, too. Raises what was refused where it is not about them.
+    """
+    if refused.status == 404 and request.args.get("version"):
+        return [{"id": "version", "text": f"{labels['version']} is none of this model's"}]
+    if refused.status != 400:
+        raise refused
+    return [_said(each, refused, labels) for each in refused.errors or [{}]]
+
+
+def _said(error: Mapping[str, str], refused: ApiRefused, labels: Mapping[str, str]) -> dict[str, str]:
+    name = error.get("parameter", "")
+    if name not in labels:
+        return {"id": next(iter(labels)), "text": str(refused)}
+    detail = "must be a time, such as 2026-11-20T09:30" if name in TIMES else error["detail"]
+    return {"id": name, "text": f"{labels[name]} {detail}"}
 
 
 def conditions(names: Iterable[str]) -> tuple[dict[str, str], dict[str, str]]:

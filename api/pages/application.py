@@ -61,7 +61,8 @@ def create_pages(
     pages.register_blueprint(create_answers(contract, access))
     pages.register_blueprint(create_quality(contract, access))
     pages.register_blueprint(signing)
-    console.install(pages, contract.models)
+    flow = contract.document["components"]["securitySchemes"]["token"]["flows"]["clientCredentials"]
+    console.install(pages, contract.models, flow["scopes"])
     _add_problems(pages)
     if settings.docs:
         pages.register_blueprint(docs.docs)

@@ -34,9 +34,9 @@ _KNOWN = {
     ),
     "root_mean_squared_error": ("RMSE", False, "the same, large errors counting more"),
     "mean_absolute_percentage_error": (
-        "Mean error in percent",
-        True,
-        "how far off it is, as a share of what happened",
+        "Mean absolute error, as a share",
+        False,
+        "how far off it is, of what happened",
     ),
     "mean_error": ("Mean error", False, "above zero, answers are too high"),
 }

@@ -56,7 +56,7 @@ def actuals(shown: Side | None, held_out: Side | None = None) -> str:
         parts.append(ink.dot(at, y(each.actual), accent=read is shown, about=_about(each)))
     pairs = "; ".join(f"{ink.number(each.predicted)} was {ink.number(each.actual)}" for each in read.groups)
     said = f"Predicted and, on average, actual: {pairs}."
-    return _framed(title, said, parts, (shown, held_out), ("bars", "as it was answered"))
+    return _framed(title, said, parts, (shown, held_out), (square.DOTS, "bars", "as it was answered"))
 
 
 def residuals(shown: Side | None, held_out: Side | None = None) -> str:
@@ -84,7 +84,13 @@ def residuals(shown: Side | None, held_out: Side | None = None) -> str:
         for each in read.groups
     )
     said = f"Answer less what happened, on average: {pairs}."
-    return _framed(title, said, parts, (shown, held_out), ("shaded", "right; below it answers were too low"))
+    return _framed(
+        title,
+        said,
+        parts,
+        (shown, held_out),
+        (square.SHOWN, "shaded", "right; below it answers were too low"),
+    )
 
 
 def _line(points: Sequence[tuple[float, float]], *, accent: bool) -> list[str]:
@@ -93,15 +99,19 @@ def _line(points: Sequence[tuple[float, float]], *, accent: bool) -> list[str]:
 
 
 def _framed(
-    title: str, said: str, parts: list[str], sides: tuple[Side | None, Side | None], words: tuple[str, str]
+    title: str,
+    said: str,
+    parts: list[str],
+    sides: tuple[Side | None, Side | None],
+    words: tuple[str, str, str],
 ) -> str:
     """Say what is in use and what was held out, how the spread is drawn, and what the dashed line is."""
     shown, held_out = sides
-    spread, right = words
+    sample, spread, right = words
     live, before = _off("in use", shown), _off("held out of training", held_out)
     half = f"{spread}: {_HALF}"
     lines = (
-        (square.SHOWN, live),
+        (sample, live),
         (square.MORE, f"{_count(shown)} predictions; {half}" if shown else ""),
         (square.HELD_OUT, before),
         (square.MORE, f"{_count(held_out)} rows; {half}" if held_out and not shown else ""),

@@ -11,7 +11,7 @@ NARROW = 400  # as wide as half a page
 _SIDE, _LEFT, _TOP = 320, 44, 34
 _BOTTOM, _RIGHT = _TOP + _SIDE, _LEFT + _SIDE
 UNIT = (0.0, 1.0)
-SHOWN, MORE, HELD_OUT, CHANCE = "shown", "more", "held out", "chance"
+SHOWN, DOTS, MORE, HELD_OUT, CHANCE = "shown", "dots", "more", "held out", "chance"
 _SAMPLE, _LINE = 28, 20
 _WORDS = _LEFT + _SAMPLE + 8
 
@@ -38,13 +38,14 @@ def axes(below: str, above: str, *, chance: bool | float, across: Ends = UNIT, u
 def frame(title: str, description: str, parts: Iterable[str], lines: Iterable[tuple[str, str]]) -> str:
     """Put it together, with lines below that say what is drawn, each with a sample.
 
-    SHOWN is in the accent, HELD_OUT grey, CHANCE dashed; MORE goes on with the line before; an empty line is left out.
+    SHOWN is a line in the accent, DOTS are dots, HELD_OUT is grey, CHANCE dashed; MORE goes on with the line before.
+    An empty line is left out.
     """
     y = _BOTTOM + 64.0
     said = []
     for kind, words in lines:
         if words:
-            said += [*_sample(y, kind), ink.text(_WORDS, y, words, faint=kind != SHOWN)]
+            said += [*_sample(y, kind), ink.text(_WORDS, y, words, faint=kind not in (SHOWN, DOTS))]
             y += _LINE
     return ink.frame(y, title, description, [*parts, *said], width=NARROW)
 
@@ -53,6 +54,8 @@ def _sample(y: float, kind: str) -> list[str]:
     start, end = (_WORDS - _SAMPLE - 8, y - 4), (_WORDS - 8, y - 4)
     if kind == MORE:
         return []
+    if kind == DOTS:
+        return [ink.dot((start[0] + end[0]) / 2, y - 4)]
     if kind == CHANCE:
         return [ink.line(start, end, dashed=True)]
     return [ink.curve([start, end], accent=kind == SHOWN)]
