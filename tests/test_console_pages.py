@@ -254,22 +254,6 @@ def test_nothing_leads_out_of_the_prefix(service: Service) -> None:
     assert len(found) > 40
 
 
-def test_a_table_says_that_it_goes_on_and_scrolls_by_keyboard(page: Page, service: Service) -> None:
-    """On a phone it lies over a shadow at its edge, which a cover hides where it ends; an arrow key moves it."""
-    predicted(service, "wide-table")
-    sign_in(page, service, next="console?reference=wide-table")
-    page.set_viewport_size({"width": 360, "height": 740})
-    table = page.get_by_role("region", name="Predictions, newest first")
-    shadows = table.evaluate("each => getComputedStyle(each).backgroundAttachment")
-
-    assert shadows == "local, local, scroll, scroll"
-    assert table.evaluate("each => each.scrollWidth > each.clientWidth")
-    table.focus()
-    expect(table).to_be_focused()
-    page.keyboard.press("ArrowRight")
-    wait_for(lambda: table.evaluate("each => each.scrollLeft > 0"))
-
-
 def test_every_page_is_for_everybody(browser: Browser, service: Service) -> None:
     """Axe finds nothing on any page, in light and dark, and none weighs 60 kB; pictures of all are kept."""
     name = predicted(service, "looked-at", explain=True)

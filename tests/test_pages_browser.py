@@ -213,3 +213,23 @@ def test_the_keyboard_is_enough(browser: Browser, behind_a_prefix: Service) -> N
         page.keyboard.type("75")
         page.keyboard.press("Enter")
         expect(page.get_by_role("heading", level=1)).to_contain_text("22.066")
+
+
+def test_a_table_says_that_it_goes_on_and_scrolls_by_keyboard(
+    browser: Browser, behind_a_prefix: Service
+) -> None:
+    """On a phone it lies over a shadow at its edge, which a cover hides where it ends; an arrow key moves it."""
+    with behind_a_prefix.caller() as caller:
+        assert caller.predict("housing", {"age": 50, "reference": "wide-table"}).status_code == 201
+    with _person(browser, behind_a_prefix) as page:
+        page.goto(f"{behind_a_prefix.url}/console?reference=wide-table")
+        sign_in(page, behind_a_prefix, "admin")
+        page.set_viewport_size({"width": 360, "height": 740})
+        table = page.get_by_role("region", name="Predictions, newest first")
+
+        expect(table).to_have_css("background-attachment", "local, local, scroll, scroll")
+        assert table.evaluate("each => each.scrollWidth > each.clientWidth")
+        table.focus()
+        expect(table).to_be_focused()
+        page.keyboard.press("ArrowRight")
+        wait(lambda: table.evaluate("each => each.scrollLeft > 0"))

@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from flask import Flask
 
 from api import contract, keys
 from api.app import CONTRACT
 from api.calls import Claims
 from api.jwts import TokenRefused
 from api.line import Line
+from api.pages import locales
 from api.pages.access import Access, Visitor
 from api.pages.application import create_pages
 from api.pages.calling import Answered, ApiRefused, Inside, Question
@@ -106,7 +108,7 @@ def test_strangers_are_told_of_training_only(tmp_path: Path, monkeypatch: pytest
     page = _page(tmp_path, monkeypatch, stranger)
 
     assert "After training" in page and "87" in page
-    assert "Held out of training: area 0.92" in page
+    assert "Held out of training: area 0,92" in page
     assert "In use" not in page and "in use" not in page
 
 
@@ -125,14 +127,25 @@ def test_measures_in_use_stand_beside_their_confidence(page: str) -> None:
 def test_every_picture_is_drawn(page: str) -> None:
     """Each plot is there, of what is known, named, with a text alternative and without a style of its own."""
     assert "450 of 500 are right" in page
-    assert "0.05 was 0.06" in page
-    assert "In use: area 0.83, 0.8 to 0.86 (95 %), 500 predictions" in page
-    assert "In use: average precision 0.83" in page
-    assert "Accuracy: 0.867 on 2026-11-20" in page
+    assert "0,05 was 0,06" in page
+    assert "In use: area 0,83, 0,8 to 0,86 (95 %), 500 predictions" in page
+    assert "In use: average precision 0,83" in page
+    assert "Accuracy: 0,867 on 2026-11-20" in page
     for name in ("Over time", "ROC curve", "Precision and recall", "Calibration", "Confusion matrix"):
         assert f"<figcaption>{name}: " in page
     assert page.count('role="img"') == 5
     assert "<style" not in page and "style=" not in page
+
+
+def test_numbers_of_a_plot_are_written_as_the_reader_does() -> None:
+    """Thousands and fractions are; places of what is drawn, dates, names and powers of ten are left alone."""
+    kept = '<circle cx="1.5"/><text>2026-11-20 v1.2 a-1.5 1e-05 9.6e-19 127.0.0.1</text>'
+    pages = Flask(__name__)
+    with pages.test_request_context(headers={"Accept-Language": "de"}):
+        assert locales.drawn(kept) == kept
+        assert locales.drawn("<text>0.83, -1.5 of 1,234 and 12,345.6.</text>") == (
+            "<text>0,83, -1,5 of 1.234 and 12.345,6.</text>"
+        )
 
 
 def test_alerts_say_what_they_look_at(page: str) -> None:

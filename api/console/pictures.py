@@ -1,4 +1,4 @@
-"""Plots of the API as pictures of a page: passed on as they are, with a policy under which they can load nothing."""
+"""Plots of the API as pictures of a page: their numbers as the reader writes them, and a policy to load nothing."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from flask import Response
 
-from api.pages import session
+from api.pages import locales, session
 from api.pages.calling import Question, ask
 
 SVG = "image/svg+xml"
@@ -17,4 +17,4 @@ _POLICY = {"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inl
 def picture(path: str, query: Mapping[str, str]) -> Response:
     """Ask for a plot as who looks at the page."""
     question = Question(method="GET", path=path, query=query, token=session.token(), headers={"Accept": SVG})
-    return Response(ask(question).raw, content_type=SVG, headers=_POLICY)
+    return Response(locales.drawn(ask(question).raw.decode()), content_type=SVG, headers=_POLICY)

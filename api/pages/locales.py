@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import datetime
 import math
+import re
 from typing import Any
 
 from flask import Flask, has_request_context, request
@@ -22,6 +23,9 @@ _MARKS = {
     "de-CH": ("’", "."),
 }
 _LANGUAGES = list(_MARKS)
+_WORDS = re.compile(r">[^<]+<")
+# With thousands apart, or with a fraction; not within a name, and not a power of ten.
+_NUMBER = re.compile(r"(?<![\w.,-])-?(?:\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+\.\d+)(?![\w-]|[.,]\d)")
 DIGITS = 5  # significant ones, of what is no whole number
 
 
@@ -51,6 +55,11 @@ def fixed(value: float, decimals: int = 4) -> str:
     if not math.isfinite(value) or 0 < abs(value) < 0.5 * 10**-decimals:
         return number(value)
     return _marked(f"{value:,.{decimals}f}")
+
+
+def drawn(svg: str) -> str:
+    """Write the numbers in the words of a plot as the reader does; dates, names and what is drawn stay as they are."""
+    return _WORDS.sub(lambda words: _NUMBER.sub(lambda found: _marked(found[0]), words[0]), svg)
 
 
 def percent(value: float) -> str:

@@ -13,7 +13,7 @@ from api.composition import ModelContract
 from api.console import figures
 from api.console.tables import Column, Table, shown
 from api.contract import Contract
-from api.pages import versions
+from api.pages import locales, versions
 from api.pages.access import Access, Visitor
 from api.pages.calling import ApiRefused, Question
 from api.pages.fields import form_of
@@ -189,4 +189,4 @@ def _before(version: Version) -> list[tuple[str, Markup]]:
 
 
 def _inline(svg: str) -> Markup:
-    return Markup(svg)  # noqa: S704  # made by api/plots, which escapes all text
+    return Markup(locales.drawn(svg))  # noqa: S704  # made by api/plots, which escapes all text
