@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cache
 
 from db.records import Receipt
 from db.sealing import LedgerForked, Seal
@@ -31,22 +30,23 @@ def of_growth(seal: Seal, growth: Growth, leaves: Sequence[bytes], salts: Sequen
 
 
 def new_paths(growth: Growth) -> dict[int, tuple[bytes, ...]]:
-    """Find the way up of every new leaf at once: neighbours share all but the first steps.
+    """Find the way up of every new leaf at once, from the root down: neighbours share all but the first steps.
 
     Leaf by leaf, `inclusion_proof` gives the same and takes four times as long.
     """
-    size, edges = growth.after.size, _edges(growth.after)
-
-    @cache
-    def up(level: int, index: int) -> tuple[bytes, ...]:
-        if not (size - 1) >> level:
-            return ()
-        sibling, above = index ^ 1, up(level + 1, index >> 1)
-        if sibling << level >= size:  # at the right edge a node has no sibling and moves up as it is
-            return above
-        return (growth.node(level, sibling) if (sibling + 1) << level <= size else edges[level], *above)
-
-    return {place: up(0, place) for place in range(growth.before.size, size)}
+    before, size, edges = growth.before.size, growth.after.size, _edges(growth.after)
+    ways: dict[int, tuple[bytes, ...]] = {0: ()}
+    for level in reversed(range((size - 1).bit_length() if size else 0)):
+        above, ways = ways, {}
+        for index in range(before >> level, (size - 1 >> level) + 1):
+            sibling = index ^ 1
+            if sibling << level >= size:  # at the right edge a node has no sibling and moves up as it is
+                ways[index] = above[index >> 1]
+            else:
+                is_whole = (sibling + 1) << level <= size
+                step = growth.node(level, sibling) if is_whole else edges[level]
+                ways[index] = (step, *above[index >> 1])
+    return ways
 
 
 def _edges(frontier: Frontier) -> list[bytes]:

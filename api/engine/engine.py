@@ -180,7 +180,8 @@ class Engine:
         if (request := self._request(frame, writer, key)) is None:
             return
         is_report = frame.head["do"] == "report"
-        request.uncounted = partial(self._quotas.give_back, request, frame.head.get("instances", 0))
+        # Of the client, not of the request: one that refers to itself would keep its body until a collector comes.
+        request.uncounted = partial(self._quotas.give_back, request.client_id, frame.head.get("instances", 0))
         if self._is_stopping:
             desk.turn_away(request, "engine-unavailable", _STOPPING)
         elif not is_report and (refusal := self._quotas.refusal(request, frame.head.get("instances", 0))):

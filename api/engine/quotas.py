@@ -35,10 +35,10 @@ class Quotas:
         head = {"status": 429, "record": None, "headers": over.headers()}
         return head, problems.body("quota-exceeded", over.detail, **over.more())
 
-    def give_back(self, request: Request, instances: int) -> None:
+    def give_back(self, client: str, instances: int) -> None:
         """Count a request no more, because nobody has worked on it."""
-        self._requests.give_back(request.client_id, 1)
-        self._instances.give_back(request.client_id, instances)
+        self._requests.give_back(client, 1)
+        self._instances.give_back(client, instances)
 
     def failed(self, address: str) -> Over | None:
         """Count a failure to authenticate; one too many is said."""
