@@ -180,7 +180,6 @@ class Engine:
         if (request := self._request(frame, writer, key)) is None:
             return
         is_report = frame.head["do"] == "report"
-        # Of the client, not of the request: one that refers to itself would keep its body until a collector comes.
         request.uncounted = partial(self._quotas.give_back, request.client_id, frame.head.get("instances", 0))
         if self._is_stopping:
             desk.turn_away(request, "engine-unavailable", _STOPPING)

@@ -36,7 +36,10 @@ class Quotas:
         return head, problems.body("quota-exceeded", over.detail, **over.more())
 
     def give_back(self, client: str, instances: int) -> None:
-        """Count a request no more, because nobody has worked on it."""
+        """Count a request no more, because nobody has worked on it.
+
+        A request can hold this; one that held itself in it would keep its body until a collector comes.
+        """
         self._requests.give_back(client, 1)
         self._instances.give_back(client, instances)
 
