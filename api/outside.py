@@ -6,6 +6,7 @@ and say it with the same exit codes.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -95,6 +96,20 @@ def state_file(path: Path | None, known: Outside) -> StateFile:
     from api.resuming import StateFile
 
     return StateFile(path, known.key, known.mac_key)
+
+
+def last_sound(settings: Settings, known: Outside, *, is_believed: bool) -> StateFile:
+    """Open the file of how far the last verification from afar came that found nothing wrong.
+
+    If it is not to be believed, or cannot be because it was changed or is of another ledger, everything is new.
+    """
+    from api.resuming import StateFile
+
+    path = settings.var / "verification.reached"
+    if is_believed and known.mac_key is not None:
+        with suppress(CommandRefused):
+            return StateFile(path, known.key, known.mac_key, at_end=True)
+    return StateFile(path, known.key, known.mac_key, anew=True, at_end=True)
 
 
 def exit_code(verdict: Verdict) -> int:

@@ -19,12 +19,23 @@ _EVERY_S = 1.0  # a killed audit does this much again
 
 
 class StateFile:
-    """Reads the file once and writes it as the audit goes on; without a path it does neither."""
+    """Reads the file once and writes it as the audit goes on; without a path it does neither.
 
-    def __init__(self, path: Path | None, key: VerifierKey, mac_key: bytes | None) -> None:
+    One that is begun `anew` is not read, and one that is written `at_end` only by `flush`.
+    """
+
+    def __init__(
+        self,
+        path: Path | None,
+        key: VerifierKey,
+        mac_key: bytes | None,
+        *,
+        anew: bool = False,
+        at_end: bool = False,
+    ) -> None:
         self._path, self._key, self._mac_key = path, key, mac_key
-        self.reached = self._read()
-        self._written, self._next_s = self.reached, 0.0
+        self.reached = Reached() if anew else self._read()
+        self._written, self._next_s = self.reached, float("inf") if at_end else 0.0
 
     def keep(self, reached: Reached) -> None:
         """Take note of how far the audit came; it is on disk within a second, or by `flush`."""
@@ -52,6 +63,11 @@ class StateFile:
             draft.unlink(missing_ok=True)
             raise CommandRefused(f"--state {self._path} cannot be written: {refused.strerror}") from refused
         self._written, self._next_s = self.reached, time.monotonic() + _EVERY_S
+
+    def forget(self) -> None:
+        """Remove it: nothing is to go on from there."""
+        if self._path is not None:
+            self._path.unlink(missing_ok=True)
 
     def _read(self) -> Reached:
         if self._path is None or not self._path.exists():

@@ -34,7 +34,7 @@ class Verifications:
 
     async def create(self, call: Call) -> Answer:
         """Have the engine start one; where one runs, show that."""
-        status, content = await self._ask("start", call)
+        status, content = await self._ask("start", call, of=call.query.get("of", "everything"))
         place = f"{self.root_path}{PATH}/{orjson.loads(content)['verification']}"
         return Answer(content=content, status=status, headers={"Location": place})
 

@@ -49,9 +49,12 @@ def wrong(page: Page, name: str) -> list[str]:
 
 
 def test_an_auditor_starts_a_verification_and_reads_what_it_found(browser: Browser, service: Service) -> None:
-    """Without scripts, the page looks again by itself until the verdict stands there; the ledger's page leads to it."""
+    """Without scripts, the page looks again by itself until the verdict stands there; the ledger's page leads to it.
+
+    Where only what is new was read, both say so, and when everything was read last.
+    """
     with auditing(browser, service, has_script=False) as page:
-        page.get_by_role("button", name="Start a verification").click()
+        page.get_by_role("button", name="Verify everything").click()
         verdict = page.get_by_role("heading", level=1)
         expect(verdict).to_contain_text("Intact: ", timeout=PATIENCE_S * 1000)
         address = page.url
@@ -64,13 +67,21 @@ def test_an_auditor_starts_a_verification_and_reads_what_it_found(browser: Brows
         first = page.get_by_role("table").get_by_role("link").first
         expect(first).to_have_attribute("href", urlsplit(address).path)
 
+        page.goto(address)
+        page.get_by_role("button", name="Verify what is new").click()
+        expect(verdict).to_contain_text("which were not read again", timeout=PATIENCE_S * 1000)
+        expect(page.get_by_text("This says nothing of the first")).to_be_visible()
+        page.goto("/console/ledger")
+        expect(page.get_by_role("link", name="which were not read again")).to_be_visible()
+        expect(page.get_by_text("Everything was last read")).to_be_visible()
+
 
 def test_a_running_verification_is_followed_and_cancelled(browser: Browser, service: Service) -> None:
     """While it runs: how far it is, a page that can be made to stand still, one button to cancel; axe finds nothing."""
     with auditing(browser, service, has_script=True) as page:
         with service.caller("admin") as admin, started_and_stopped(service, admin):
             page.reload()
-            expect(page.get_by_role("button", name="Start a verification")).to_have_count(0)
+            expect(page.get_by_role("button", name="Verify ")).to_have_count(0)
             page.get_by_role("link", name="See how far it is").click()
             expect(page.get_by_role("progressbar")).to_be_visible()
             page.get_by_role("link", name="Make it stand still").click()

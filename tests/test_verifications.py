@@ -57,6 +57,19 @@ def test_a_verification_is_started_and_ends_on_record(service: Service, admin: C
     assert admin.http.get(PATH).json()["verifications"][0] == found
 
 
+def test_what_is_new_is_verified_alone_and_says_so(own: Service, auditing: Caller) -> None:
+    """It goes on from the last one that found nothing wrong, and says how many records it did not read."""
+    started = [auditing.http.post(PATH)]
+    whole = ended(auditing, started[0].json()["verification"])
+    started.append(auditing.http.post(PATH, params={"of": "new"}))
+    new = ended(auditing, started[1].json()["verification"])
+
+    assert [each.status_code for each in started] == [202, 202]
+    assert (whole["of"], whole["since"], whole["found"]) == ("everything", 0, 0)
+    assert (new["of"], new["since"], new["found"]) == ("new", whole["size"], 0)
+    assert new["checked"] == new["size"] > whole["size"]
+
+
 def test_a_second_start_shows_the_one_that_runs(own: Service, auditing: Caller) -> None:
     """One runs at a time; whoever starts another is led to it. Cancelled, it says by whom, and that is on record."""
     with started_and_stopped(own, auditing) as (first, _):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import resource
+import sqlite3
 import threading
+from contextlib import closing
 from dataclasses import replace
 from typing import Any
 from uuid import UUID
@@ -12,6 +14,7 @@ from uuid import UUID
 import uvloop
 
 from api.engine import seals
+from api.engine.verifier import verified
 from api.settings import Settings
 from db.engine import open_reader
 from db.ledger import Ledger
@@ -92,6 +95,32 @@ def test_a_verdict_on_a_stopped_ledger_is_shown_and_recorded_later(settings: Set
     assert (record.kind, record.client_id) == (Kind.VERIFICATION, "auditor")
     assert json.loads(record.output or b"") == shown
     assert not (settings.var / "verification.json").exists()
+
+
+def test_what_is_new_begins_where_nothing_was_found_wrong(settings: Settings) -> None:
+    """Of what is new, only a state is believed that has the mac of this ledger's key; nobody else may read it."""
+    state = settings.var / "verification.reached"
+    first, second = verified(settings, "new"), verified(settings, "new")
+    kept = state.read_text()
+    state.write_text(kept.replace('"size": ', '"size": 1'))
+    third = verified(settings, "new")
+
+    assert [each["found"] for each in (first, second, third)] == [0, 0, 0]
+    assert [each["since"] for each in (first, second, third)] == [0, first["size"], 0]
+    assert (state.read_text(), state.stat().st_mode & 0o777) == (kept, 0o600)
+
+
+def test_only_everything_finds_what_was_changed_in_what_was_sound(settings: Settings) -> None:
+    """A row changed after it was found sound: what is new is sound, everything is not, and then all of it is new."""
+    sound = verified(settings, "everything")
+    with closing(sqlite3.connect(settings.var / "onrecord.db")) as file, file:
+        file.execute("UPDATE alias SET previous = 'no'")
+        file.execute("UPDATE payload SET meta = '{}' WHERE record_id = (SELECT id FROM record WHERE idx = 1)")
+    new, whole, after = (verified(settings, of) for of in ("new", "everything", "new"))
+
+    assert sound["found"] == 0 < sound["size"]
+    assert (new["since"], whole["since"], after["since"]) == (sound["size"], 0, 0)
+    assert whole["findings"] == after["findings"] != []
 
 
 def test_what_was_found_of_another_ledger_is_not_noted(settings: Settings) -> None:

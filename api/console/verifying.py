@@ -41,7 +41,7 @@ def verifications() -> str | Response:
             Column(name="size", title="Records", kind="number"),
             Column(name="found", title="Findings", kind="number"),
             *(
-                [Column(name=name, title=name) for name in ("verification", "exit_code")]
+                [Column(name=name, title=name) for name in ("verification", "exit_code", "of", "since")]
                 if wants_csv()
                 else []
             ),
@@ -53,8 +53,9 @@ def verifications() -> str | Response:
 
 @verifying.post("")
 def start() -> Response:
-    """Start one, and lead to it, or to the one that runs."""
-    answered = ask(Question(method="POST", path=PATH, token=session.token()))
+    """Start one of everything or of what is new, and lead to it, or to the one that runs."""
+    query = {"of": request.form.get("of", "everything")}
+    answered = ask(Question(method="POST", path=PATH, query=query, token=session.token()))
     return _to(answered.content)
 
 
@@ -114,12 +115,16 @@ def is_good(found: Mapping[str, Any]) -> bool:
 
 
 def latest() -> dict[str, Any]:
-    """Return the one that runs, and the last with a verdict, among the newest; and the one after that without one."""
+    """Return the one that runs, and the last with a verdict, among the newest; and the one after that without one.
+
+    `whole` is the last with a verdict that read everything.
+    """
     page = read(PATH)["verifications"]
     running = next((each for each in page if each["state"] == "running"), None)
     last = next((each for each in page if each["state"] == "finished"), None)
     later = next((each for each in page if each["state"] != "running"), None)
-    return {"running": running, "last": last, "later": None if later is last else later}
+    whole = next((each for each in page if each["state"] == "finished" and not each["since"]), None)
+    return {"running": running, "last": last, "later": None if later is last else later, "whole": whole}
 
 
 def ago(text: str) -> str:
@@ -143,7 +148,10 @@ def _all() -> list[dict[str, Any]]:
 
 
 def _records(found: Mapping[str, Any]) -> str:
-    return "1 record" if found["checked"] == 1 else f"{number(found['checked'])} records"
+    since = found["since"]
+    read = found["checked"] - since
+    records = "1 record" if read == 1 else f"{number(read)} records"
+    return f"{records} after the first {number(since)}, which were not read again" if since else records
 
 
 def _opened(row: Row) -> str:

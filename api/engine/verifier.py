@@ -1,8 +1,9 @@
-"""The process of a verification: `python -m api.engine.verifier`, started by the engine, and gone when the engine is.
+"""The process of a verification: `python -m api.engine.verifier everything`, or `new`; gone when the engine is.
 
-It has the settings of the engine in its environment and does what `python -m api verify` does, with one process and
-after everybody else. Standard output gets a line of JSON now and then, `{"checked", "size"}`, and a last one with what
-was found, or why nothing could be.
+The engine starts it. It has the settings of the engine in its environment and does what `python -m api verify` does,
+with one process and after everybody else; of what is `new`, from where the last one ended that found nothing wrong.
+Standard output gets a line of JSON now and then, `{"checked", "size"}`, and a last one with what was found, or why
+nothing could be.
 """
 
 from __future__ import annotations
@@ -10,13 +11,14 @@ from __future__ import annotations
 import os
 import sys
 import time
+from contextlib import suppress
 from threading import Thread
 from typing import Any
 
 import orjson
 
-from api.outside import UNREADABLE, audited, outside, state_file, told
-from api.refusals import refusal_of
+from api.outside import UNREADABLE, audited, last_sound, outside, told
+from api.refusals import CommandRefused, refusal_of
 from api.settings import Settings, environment
 from db.packing import NICENESS
 
@@ -31,7 +33,7 @@ def main() -> None:
     os.setpgrp()
     os.nice(NICENESS)
     try:
-        ended = _verified(Settings.from_environment(environment()))
+        ended = verified(Settings.from_environment(environment()), sys.argv[1])
     except Exception as raised:
         if (refusal := refusal_of(raised)) is None:
             raise  # a fault of ours: the trace goes to the engine's log, the exit code says that there is no verdict
@@ -46,8 +48,10 @@ def _follow() -> None:
     os._exit(1)
 
 
-def _verified(settings: Settings) -> dict[str, Any]:
+def verified(settings: Settings, of: str) -> dict[str, Any]:
+    """Verify everything, or what is new, telling how far it is, and return what was found."""
     known = outside(settings)
+    state = last_sound(settings, known, is_believed=of == "new")
     told_at = float("-inf")
 
     def progress(checked: int, size: int) -> None:
@@ -56,7 +60,13 @@ def _verified(settings: Settings) -> dict[str, Any]:
             told_at = time.monotonic()
             _tell({"checked": checked, "size": size})
 
-    return told(audited(settings.database_url, known, 1, state_file(None, known), progress), known)
+    verdict = audited(settings.database_url, known, 1, state, progress)
+    if verdict.findings:
+        state.forget()  # or the next one could call what is new intact, and be taken for better news
+    else:
+        with suppress(CommandRefused):  # not written: the next one reads again what this one read
+            state.flush()
+    return told(verdict, known)
 
 
 def _tell(said: dict[str, Any]) -> None:

@@ -34,6 +34,7 @@ from db.records import Kind, Record, new_id
 from db.sealing import LedgerForked
 
 AGAIN_S = 2.0  # until a verdict that could not be recorded is tried again
+EVERYTHING = "everything"
 _LINE_BYTES = 1 << 22  # a hundred findings of a thousand letters
 _COMMAND = (sys.executable, "-m", "api.engine.verifier")
 _ENGINE_ENDED = "the engine that ran it ended before it did"
@@ -108,7 +109,7 @@ class Verifying:
         asked, run = frame.head, self._run
         match asked["ask"]:
             case "start":
-                return await self._start(asked["actor"])
+                return await self._start(asked["actor"], asked.get("of", EVERYTHING))
             case "running":
                 return 200, None if run is None else run.said
             case "cancel":
@@ -119,14 +120,14 @@ class Verifying:
                 return 200, await self._anchors.read()
         raise ValueError(asked["ask"])
 
-    async def _start(self, actor: Mapping[str, Any]) -> tuple[int, dict[str, Any]]:
+    async def _start(self, actor: Mapping[str, Any], of: str) -> tuple[int, dict[str, Any]]:
         assert self._tasks is not None
         async with self._settling:
             if self._run is not None:
                 return 200, self._run.said
             if (over := self._starts.over(str(actor["client_id"]), self._clock() / 1e6)) is not None:
                 return 429, asdict(over)  # each start is a record, however it ends
-            said = _begun(actor, "api", self._clock())
+            said = _begun(actor, "api", of, self._clock())
             self._run = run = _Run(said=said, actor=actor)
             await self._write(run, said)
         self._tasks.create_task(self._look_after(run))
@@ -147,7 +148,8 @@ class Verifying:
         """Put on record what a command found out by itself; None where it is of another ledger, or cannot be now."""
         if told["key"] != cosignatures.name_of(await asyncio.to_thread(self._anchors.key)):
             return None
-        said = _begun(asked["actor"], "command", asked["started_at_us"]) | _finished(told, self._now())
+        of = "new" if told["since"] else EVERYTHING
+        said = _begun(asked["actor"], "command", of, asked["started_at_us"]) | _finished(told, self._now())
         try:
             await self._append(said, asked["actor"])
         except (LedgerUnavailable, LedgerForked) as failed:
@@ -171,7 +173,7 @@ class Verifying:
 
     async def _follow(self, run: _Run) -> dict[str, Any]:
         """Read what its process says until it ends, and say how it ended."""
-        run.process = process = child.start(_COMMAND, environment_of(self._settings))
+        run.process = process = child.start((*_COMMAND, run.said["of"]), environment_of(self._settings))
         if run.cancelled_by is not None:  # before there was a process
             _kill(run)
         ended: dict[str, Any] | None = None
@@ -230,12 +232,13 @@ class Verifying:
         return times.text(self._clock())
 
 
-def _begun(actor: Mapping[str, Any], via: str, at_us: int) -> dict[str, Any]:
+def _begun(actor: Mapping[str, Any], via: str, of: str, at_us: int) -> dict[str, Any]:
     return {
         "verification": str(new_id(at_us)),
         "state": "running",
         "by": str(actor["client_id"]),
         "via": via,
+        "of": of,
         "started_at": times.text(at_us),
     }
 
