@@ -8,10 +8,12 @@ say yes to, and what is refused for whatever reason, the door reads like every o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from types import NoneType
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 
@@ -19,6 +21,7 @@ from api.bodies import marks, read_json
 from api.problems import RequestRefused
 from api.schemas import Schema, dialect, resolved
 
+Result = TypeVar("Result")
 LARGE_BYTES = 64 << 10  # some hundred instances, half a millisecond
 _TOLD_BYTES = 16 << 10  # half of what the head of a question may have
 _SAID = frozenset({"type", "minimum", "maximum", "enum"})  # what models/declared.py knows, but for references
@@ -32,7 +35,20 @@ class Unread:
     rest: Mapping[str, Any]
     count: int
     told: Mapping[str, Any]
-    read: Callable[[], tuple[Any, str]]  # reads all of it, as well as what to answer; raises RequestRefused
+    read: Callable[[], Awaitable[tuple[Any, str]]]  # all of it, and what to answer; raises RequestRefused
+
+
+class Reader:
+    """Reads large bodies beside the event loop, one at a time: callers with small ones are not kept waiting by them."""
+
+    __slots__ = ("_thread",)
+
+    def __init__(self) -> None:
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="large")
+
+    async def read(self, whole: Callable[[], Result]) -> Result:
+        """Run what reads a body, in turn, and return or raise what it does."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, whole)
 
 
 class Cutter:
@@ -63,7 +79,7 @@ class Cutter:
             cls(schema, allowed, instances["maxItems"]) if len(orjson.dumps(allowed)) <= _TOLD_BYTES else None
         )
 
-    def cut(self, raw: bytes, read: Callable[[], tuple[Any, str]]) -> Unread | None:
+    def cut(self, raw: bytes, read: Callable[[], Awaitable[tuple[Any, str]]]) -> Unread | None:
         """Look at what stands around the instances; None where the whole body has to be read, which `read` does."""
         if len(raw) < LARGE_BYTES or b"\\" in raw:
             return None

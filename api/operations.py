@@ -20,7 +20,7 @@ from api import conditions, denials, negotiation
 from api.bodies import read_json
 from api.calls import JSON, Answer, Call
 from api.contract import Contract
-from api.large import Cutter
+from api.large import LARGE_BYTES, Cutter, Reader
 from api.parameters import Parameters
 from api.problems import RequestRefused, validation
 from api.schemas import Schema
@@ -41,6 +41,7 @@ class Declared:
     max_body_bytes: int
     components: Mapping[str, Any]
     operations: Mapping[str, Mapping[str, Any]]
+    reader: Reader
 
     @classmethod
     def by(cls, contract: Contract, max_body_bytes: int) -> Declared:
@@ -50,7 +51,7 @@ class Declared:
             shared = contract.document["paths"][path].get("parameters", [])
             parameters = [_resolved(each, components) for each in [*shared, *operation.get("parameters", [])]]
             declared[operation["operationId"]] = {**operation, "parameters": parameters}
-        return cls(max_body_bytes, components["schemas"], declared)
+        return cls(max_body_bytes, components["schemas"], declared, Reader())
 
 
 def _resolved(parameter: Mapping[str, Any], components: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -72,6 +73,7 @@ class Checked:
         self._schema = Schema(content[JSON]["schema"], declared.components) if JSON in content else None
         self._large = Cutter.of(self._schema, spec, declared.components) if self._schema else None
         self._max_bytes = MAX_FORM_BYTES if FORM in content else declared.max_body_bytes
+        self._apart = declared.reader.read
         self._answers = _answers(spec)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -84,9 +86,13 @@ class Checked:
             raw = await read_body(receive, int(headers["content-length"]), self._max_bytes)
         whole = functools.partial(self._read, raw, media, headers)
         unread = None
-        if self._large is not None and headers.get("accept") in _JSON_WILL_DO:
-            unread = self._large.cut(raw, whole)
-        body, accept = whole() if unread is None else (unread.rest, JSON)
+        reading = functools.partial(self._apart, whole) if len(raw) >= LARGE_BYTES else None
+        if self._large is not None and reading is not None and headers.get("accept") in _JSON_WILL_DO:
+            unread = self._large.cut(raw, reading)
+        if unread is not None:
+            body, accept = unread.rest, JSON
+        else:
+            body, accept = whole() if reading is None else await reading()
         token = scope["extensions"].get(denials.CONTEXT, {}).get("token_info", {})
         scope["extensions"][_CALL] = Call(
             claims=token.get("claims"),

@@ -68,10 +68,10 @@ class Predictions:
         try:
             frame = await self._ask({**head, "unread": unread.told}, unread.count, raw)
         except RequestRefused:
-            unread.read()
+            await unread.read()
             raise
         if frame.head["status"] >= 400:
-            body, _ = unread.read()
+            body, _ = await unread.read()
             if HANDED_BACK in frame.head:
                 frame = await self._ask(head, len(body["instances"]), raw)
         return recorded(frame, self.root_path)

@@ -14,6 +14,7 @@ import orjson
 
 MEDIA_TYPE = "application/problem+json"
 MAX_ERRORS = 20
+MOST_COUNTED = 1_000  # to find what is wrong takes longer than to find that something is
 MAX_BYTES = 4000  # of a whole problem; a stranger may name twenty members of a thousand letters
 
 
@@ -134,5 +135,6 @@ class RequestRefused(Exception):
 def validation(errors: Sequence[Mapping[str, str]], total: int | None = None) -> RequestRefused:
     """Refuse a request that the contract does not describe; `total` counts what is not listed, too."""
     count = total or len(errors)
+    said = str(count) if count <= MOST_COUNTED else f"more than {MOST_COUNTED}"
     listed = "" if count <= MAX_ERRORS else f", at most {MAX_ERRORS} are listed"
-    return RequestRefused("validation", f"{count} violation{'s' * (count != 1)}{listed}", errors=errors)
+    return RequestRefused("validation", f"{said} violation{'s' * (count != 1)}{listed}", errors=errors)
