@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
-from flask import Blueprint, Response, render_template
+from flask import Blueprint, Response
 
-from api.console.tables import Column, Row, Table, conditions, wants_csv, with_args, wrong
-from api.pages.calling import ApiRefused, read
-from api.pages.whole import whole
+from api.console.searching import search
+from api.console.tables import Column, Row, Table
 
 events_pages = Blueprint("events", __name__, url_prefix="/console/events")
-PATH, PAGE = "/v1/security-events", 50
+PATH = "/v1/security-events"
 LABELS = {"kind": "Kind", "client": "Client", "from": "From", "to": "Before"}
 KINDS = ("unauthenticated", "forbidden", "refused", "foreign", "token-issued", "token-refused", "lost")
 
@@ -20,25 +18,10 @@ KINDS = ("unauthenticated", "forbidden", "refused", "foreign", "token-issued", "
 @events_pages.get("")
 def events() -> str | Response | tuple[str, int]:
     """List security events, the last written first; as CSV, all of them with all there is to know."""
-    entered, asked = conditions(LABELS)
-    page: dict[str, Any] = {"events": []}
-    errors: list[dict[str, str]] = []
-    try:
-        if wants_csv():
-            return whole(PATH, asked, "security-events")
-        page = read(PATH, limit=PAGE, **asked, **conditions(("cursor",))[1])
-    except ApiRefused as refused:
-        errors = wrong(refused, LABELS)
-    answer = render_template(
-        "console/events.html",
-        table=_table(page["events"]),
-        entered=entered,
-        errors=errors,
-        kinds=KINDS,
-        next=with_args(cursor=page["next"]) if "next" in page else None,
-        first=with_args(cursor=None),
-    )
-    return (answer, 400) if errors else answer
+    found = search(PATH, "events", LABELS, "security-events")
+    if isinstance(found, Response):
+        return found
+    return found.page("console/events.html", _table(found.rows), kinds=KINDS)
 
 
 def _table(rows: Sequence[Row]) -> Table:

@@ -183,7 +183,7 @@ def actuals(found: Content) -> Table:
 def _errors(found: Content) -> Table:
     columns = [
         Column(name="quantile", title="Share of predictions", kind="number"),
-        Column(name="error", title="off by less than (answer less outcome)", kind="number"),
+        Column(name="error", title="off by less than (answer less outcome)", kind="fixed"),
     ]
     rows = found.get("errors", ())
     return Table(name="errors", title="How far answers were off", empty="", rows=rows, columns=columns)

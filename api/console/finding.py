@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
-from flask import Blueprint, Response, render_template, url_for
+from flask import Blueprint, Response, url_for
 
-from api.console.tables import Column, Row, Table, conditions, wants_csv, with_args, wrong
-from api.pages.calling import ApiRefused, read
-from api.pages.whole import whole
+from api.console.searching import search
+from api.console.tables import Column, Row, Table
 
-PAGE = 50
 PATH = "/v1/predictions"
 # The conditions of the API, by what a person calls them.
 LABELS = {
@@ -34,30 +31,15 @@ def create_finding(models: Sequence[str]) -> Blueprint:
 
     @finding.get("")
     def find() -> str | Response | tuple[str, int]:
-        entered, asked = conditions(LABELS)
-        page: dict[str, Any] = {"predictions": []}
-        errors: list[dict[str, str]] = []
-        try:
-            if wants_csv():
-                return whole(PATH, asked, "predictions")
-            page = read(PATH, limit=PAGE, **asked, **conditions(("cursor",))[1])
-        except ApiRefused as refused:
-            errors = wrong(refused, LABELS)
-        answer = render_template(
-            "console/find.html",
-            table=_table(page["predictions"], entered),
-            models=models,
-            entered=entered,
-            errors=errors,
-            next=with_args(cursor=page["next"]) if "next" in page else None,
-            first=with_args(cursor=None),
-        )
-        return (answer, 400) if errors else answer
+        found = search(PATH, "predictions", LABELS, "predictions")
+        if isinstance(found, Response):
+            return found
+        return found.page("console/find.html", _table(found.rows, found.entered), models=models)
 
     return finding
 
 
-def _table(rows: Sequence[Row], entered: dict[str, str]) -> Table:
+def _table(rows: Sequence[Row], entered: Mapping[str, str]) -> Table:
     def opened(row: Row) -> str:
         return url_for("opening.prediction", name=row["id"])
 

@@ -52,6 +52,7 @@ class Quality:
         live = self._live(visitor, model) if is_told else None
         is_drawn = "roc_curve" in (live or {}) or "actuals" in (live or {})
         trained = {} if version is None else version.content
+        output = self.contracts[model].output
         return shown(
             "quality.html",
             _measures(model, live or {}),
@@ -61,10 +62,10 @@ class Quality:
             version=version,
             live=live,
             described=described,
-            plots=_plots(live) if live else [],
+            plots=_plots(live, output.get("x-unit")) if live else [],
             off={each["quantile"]: each["error"] for each in (live or {}).get("errors", ())},
-            before=[] if is_drawn or version is None else _before(version),
-            is_too_old=self.contracts[model].output["kind"] == "regressor" and "actuals" not in trained,
+            before=[] if is_drawn or version is None else _before(version, output.get("x-unit")),
+            is_too_old=output["kind"] == "regressor" and "actuals" not in trained,
             drift=self._drift(visitor, model) if is_told else None,
             alerts=self._alerts(visitor, model) if is_told else None,
         )
@@ -164,7 +165,7 @@ def _drawn(live: Mapping[str, Any], trained: Mapping[str, Any]) -> list[Table]:
     return [each for each in tables if each.rows]
 
 
-def _plots(live: Mapping[str, Any]) -> list[tuple[str, Markup]]:
+def _plots(live: Mapping[str, Any], unit: str | None) -> list[tuple[str, Markup]]:
     """Draw what outcomes allow to be drawn, each with what it shows."""
     title = described(measured.HEADLINE[live["kind"]])
     drawn = [
@@ -176,16 +177,22 @@ def _plots(live: Mapping[str, Any]) -> list[tuple[str, Markup]]:
         )
         for name in measured.drawable(live)
     ]
-    return [(measured.SAID[name], _inline(svg)) for name, svg in drawn]
+    return [(_said(name, unit), _inline(svg)) for name, svg in drawn]
 
 
-def _before(version: Version) -> list[tuple[str, Markup]]:
+def _before(version: Version, unit: str | None) -> list[tuple[str, Markup]]:
     """Draw what training left of the held-out rows, where nothing stands beside it yet."""
     content = version.content
     metrics = {name: {"at_training": value} for name, value in content.get("metrics", {}).items()}
     known = {"metrics": metrics, "at_training": content}
     names = measured.drawable_of_training(known)
-    return [(measured.SAID[name], _inline(measured.PLOTS[name](known))) for name in names]
+    return [(_said(name, unit), _inline(measured.PLOTS[name](known))) for name in names]
+
+
+def _said(name: str, unit: str | None) -> str:
+    """Say what a plot shows, and in what it is measured where that is what the model answers in."""
+    said = measured.SAID[name]
+    return f"{said}, in {unit}" if unit and name in ("actuals", "residuals") else said
 
 
 def _inline(svg: str) -> Markup:
