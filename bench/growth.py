@@ -51,7 +51,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--of", type=Path, help="search such a file again, of so many --records, and do no more"
     )
+    parser.add_argument(
+        "--verify", nargs="+", help="verify such databases again, given as URLs, and do no more"
+    )
     chosen = parser.parse_args(arguments)
+    if chosen.verify is not None:
+        report = Report("A long ledger, verified again")
+        for url in chosen.verify:
+            _verify(report, url.partition(":")[0].partition("+")[0], url)
+        report.write()
+        return
     if chosen.of is not None:
         report = Report("A long ledger, searched again")
         _filters(
