@@ -8,11 +8,17 @@ from pathlib import Path
 
 import pytest
 
+from api import contract, keys
+from api.app import CONTRACT
+from api.line import Line
 from api.pages import access, granting, session
 from api.pages.access import Access, FormClosed
+from api.pages.application import create_pages
+from api.pages.calling import Inside
 from api.pages.granting import Granted, GrantRefused
 from api.problems import RequestRefused
 from api.settings import Settings
+from api.throttle import Failures
 from tests.engines import wait_for
 
 NEEDED = "models:read predict predictions:read"
@@ -65,6 +71,27 @@ def test_an_issuer_that_gives_nothing_closes_the_form(
     forms._file.unlink()
     with pytest.raises(FormClosed):
         forms.visitor("housing")
+
+
+def test_keys_that_are_not_known_yet_are_no_guess(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who signs in before the issuer's keys are known is told to come again, not that too many attempts failed."""
+
+    def refuse(*_: object) -> Granted:
+        raise RequestRefused("issuer-unavailable", "no keys yet")
+
+    keys.create(tmp_path, "ES256")
+    settings = Settings.from_environment({"ONRECORD_VAR": str(tmp_path)})
+    pages = create_pages(
+        settings, contract.read(CONTRACT, 10), Inside(), refuse, Failures(Line(tmp_path, 1, 1), 0)
+    )
+    pages.config["WTF_CSRF_ENABLED"] = False
+    monkeypatch.setattr(granting, "granted", refuse)
+
+    answer = pages.test_client().post("/sign-in", data={"client_id": "loans", "client_secret": "s"})
+
+    assert answer.status_code == 503
+    assert answer.text.count("cannot check this right now") == 2
+    assert "Too many attempts" not in answer.text
 
 
 def test_one_visitor_waits_for_an_issuer_and_no_other(forms: Access, monkeypatch: pytest.MonkeyPatch) -> None:
