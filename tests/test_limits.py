@@ -166,7 +166,7 @@ def test_one_verification_too_many_is_refused_as_any_request_too_many() -> None:
             return SimpleNamespace(head={"status": 429}, body=orjson.dumps(asdict(over)))
 
     handler = Verifications(line=Full(), lookups=None, newest=None, root_path="")  # type: ignore[arg-type]  # only the line is asked
-    call: Any = SimpleNamespace(caller=SimpleNamespace(client_id="auditor", jti="t"))
+    call: Any = SimpleNamespace(caller=SimpleNamespace(client_id="auditor", jti="t"), query={})
 
     with pytest.raises(RequestRefused) as late:
         asyncio.run(handler.create(call))
