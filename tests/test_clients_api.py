@@ -12,9 +12,9 @@ import httpx
 import pytest
 
 from tests import auditor, sealed
+from tests.doors import FOLLOWED_WITHIN_S, until_every_door_refuses
 from tests.service import Caller, Service, running
 
-FOLLOWED_WITHIN_S = 60  # doors look every two seconds; a busy machine may take longer
 ALL = "audit:erase audit:read clients:write introspect models:read models:write outcomes:write predict predictions:read"
 GRANT = {"grant_type": "client_credentials"}
 CHANGES = (
@@ -54,16 +54,6 @@ def _knows(service: Service, client_id: str, secret: str) -> bool:
     answer = httpx.post(f"{service.url}/oauth/token", data=GRANT, auth=(client_id, secret))
     assert answer.status_code in (200, 401)
     return answer.status_code == 200
-
-
-def _until_all_doors_refuse(caller: Caller) -> None:
-    until = time.monotonic() + FOLLOWED_WITHIN_S
-    headers = {"Authorization": caller.http.headers["Authorization"]}
-    row = 0
-    while row < 12:
-        status = httpx.get(f"{caller.url}/v1/models", headers=headers).status_code
-        row = row + 1 if status == 401 else 0
-        assert time.monotonic() < until
 
 
 def _record(admin: Caller, answer: httpx.Response) -> Any:
@@ -208,7 +198,7 @@ def test_a_disabled_client_is_out_at_every_door(doors: Service, admin: Caller) -
         assert first.content == again.content
         assert "location" not in again.headers
         assert not _knows(doors, made["client_id"], made["client_secret"])
-        _until_all_doors_refuse(leaver)
+        until_every_door_refuses(doors, leaver)
         shown = admin.http.get(path).json()
         assert (shown["status"], shown["disabled_at"]) == ("disabled", first.json()["disabled_at"])
 
@@ -220,7 +210,7 @@ def test_all_tokens_of_a_client_are_voided(doors: Service, admin: Caller) -> Non
         answer = admin.http.post(f"/v1/clients/{made['client_id']}/revocation")
 
         assert answer.status_code == 201
-        _until_all_doors_refuse(leaked)
+        until_every_door_refuses(doors, leaked)
         time.sleep(1.1)  # tokens say whole seconds: one of the same second would be refused, too
         leaked.sign_in()
         assert leaked.http.get("/v1/models").status_code == 200

@@ -13,9 +13,9 @@ import httpx
 import pytest
 
 from tests import auditor
+from tests.doors import until_every_door_refuses
 from tests.service import Caller, Service, running
 
-FOLLOWED_WITHIN_S = 60  # doors look every two seconds; a busy machine may take longer
 INACTIVE = {"active": False}
 
 
@@ -55,14 +55,6 @@ def _status(caller: Caller) -> int:
     return httpx.get(f"{caller.url}/v1/models", headers=headers).status_code
 
 
-def _until_all_doors_refuse(caller: Caller) -> None:
-    until = time.monotonic() + FOLLOWED_WITHIN_S
-    row = 0
-    while row < 12:
-        row = row + 1 if _status(caller) == 401 else 0
-        assert time.monotonic() < until
-
-
 def _revocations(service: Service) -> int:
     with closing(sqlite3.connect(service.database_url.removeprefix("sqlite:///"))) as database:
         return int(database.execute("SELECT count(*) FROM record WHERE kind = 11").fetchone()[0])
@@ -74,7 +66,7 @@ def test_a_revoked_token_is_refused_by_every_door(doors: Service, caller: Caller
     with doors.caller("demo") as other:
         first, again = (_ask(caller, "revoke", token=_token(caller)) for _ in range(2))
 
-        _until_all_doors_refuse(caller)
+        until_every_door_refuses(doors, caller)
         assert (first.status_code, first.content, again.status_code) == (200, b"", 200)
         assert first.headers["cache-control"] == "no-store"
         assert _ask(admin, "introspect", token=_token(caller)).json() == INACTIVE
@@ -92,7 +84,7 @@ def test_a_revocation_outlives_a_restart(doors: Service, caller: Caller) -> None
     assert _status(caller) == 401
 
 
-def test_both_signatures_of_a_revoked_token_are_refused(caller: Caller) -> None:
+def test_both_signatures_of_a_revoked_token_are_refused(doors: Service, caller: Caller) -> None:
     """ECDSA lets anybody write a second valid signature; it is the same token, and dies with it."""
     order = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
     head, _, signature = _token(caller).rpartition(".")
@@ -106,7 +98,7 @@ def test_both_signatures_of_a_revoked_token_are_refused(caller: Caller) -> None:
     _ask(caller, "revoke", token=_token(caller))
     caller.http.headers["Authorization"] = f"Bearer {text}"
 
-    _until_all_doors_refuse(caller)
+    until_every_door_refuses(doors, caller)
 
 
 @pytest.mark.parametrize("text", ["garbage", "a.b.c", "x" * 4096, " "])
@@ -131,7 +123,7 @@ def test_all_tokens_of_a_client_can_be_voided(doors: Service, admin: Caller) -> 
     with doors.caller("demo") as leaked:
         doors.command("client", "revoke", leaked.client_id)
 
-        _until_all_doors_refuse(leaked)
+        until_every_door_refuses(doors, leaked)
         time.sleep(1.1)  # tokens say whole seconds: one of the same second would be refused, too
         leaked.sign_in()
         assert _status(leaked) == 200
@@ -182,7 +174,7 @@ def test_a_token_voids_itself_and_nothing_else(caller: Caller, doors: Service) -
             _status(caller),
         ]
         done = ask("revoke", token=mine)
-        _until_all_doors_refuse(caller)
+        until_every_door_refuses(doors, caller)
 
         assert refused == [401, 401, 401, 200]
         assert (done, ask("revoke", token=mine), _status(other)) == (200, 401, 200)
