@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import gc
 import json
+import threading
 import time
+from collections.abc import Sequence
 
 import pytest
 
 from api import wire
+from api.engine.answers import Ready
+from api.engine.batching import ALONE_BYTES
+from api.engine.committing import Committer
 from api.settings import Settings
 from db.ledger import Ledger
+from models.model import Model, Prediction, Rows
 from tests.engines import (
+    PATIENCE_S,
+    Door,
     Slow,
     engine_in_thread,
     is_recorded,
@@ -175,3 +183,62 @@ def test_what_is_answered_leaves_nothing_to_a_collector(settings: Settings) -> N
             gc.enable()
 
     assert left < 2_000  # some hundreds are left by what else an engine does
+
+
+MANY = [{"age": 50}] * (ALONE_BYTES // 10)
+
+
+def are_first_but_one(small: Sequence[int], large: Sequence[int], door: Door) -> bool:
+    """Say whether no more than one of the large ones was answered before the last of the small ones."""
+    order = list(door.answers)
+    return len({*order[: max(map(order.index, small))]} & {*large}) <= 1
+
+
+def test_one_row_waits_for_one_large_prediction_at_most(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever asks for a row while many wait with thousands is predicted between two of these."""
+    honest, gate = Model.predict, threading.Event()
+
+    def gated(model: Model, rows: Rows) -> list[Prediction]:
+        gate.wait(PATIENCE_S)
+        return honest(model, rows)
+
+    with engine_in_thread(settings) as door:
+        door.predict("housing", {"age": 1})
+        monkeypatch.setattr(Model, "predict", gated)
+        large = [door.send("housing", *MANY) for _ in range(4)]
+        small = [door.send("housing", {"age": 50}) for _ in range(3)]
+        door.ask(do="state")  # all of them were taken
+        gate.set()
+        answers = door.receive(*large, *small)
+
+        assert {each.status for each in answers} == {201}
+        assert are_first_but_one(small, large, door)
+
+
+def test_one_row_waits_for_one_large_record_at_most(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever comes while thousands of rows wait to be recorded, request behind request, is recorded between two."""
+    honest, waiting, slow = Committer.put, list[Ready](), list[Slow]()
+
+    def noted(committer: Committer, ready: Sequence[Ready], *, is_lone: bool = False) -> None:
+        honest(committer, ready)
+        waiting.extend(ready)
+
+    def around(ledger: Ledger) -> Slow:
+        slow.append(Slow(ledger))
+        return slow[0]
+
+    monkeypatch.setattr(Committer, "put", noted)
+    with engine_in_thread(settings, around=around) as door:
+        large = [door.send("housing", *MANY) for _ in range(4)]
+        wait_for(lambda: len(waiting) == 4)
+        small = [door.send("housing", {"age": 50}) for _ in range(3)]
+        wait_for(lambda: len(waiting) == 7)
+        slow[0].gate.set()
+        answers = door.receive(*large, *small)
+
+        assert {each.status for each in answers} == {201}
+        assert are_first_but_one(small, large, door)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
@@ -24,6 +24,7 @@ from models.registry import ModelRefused
 
 GROUP_REQUESTS = 4096
 GROUP_BYTES = 4 << 20
+ALONE_BYTES = 64 << 10  # some hundred rows, which take the lane milliseconds
 RETRY_S = 10.0  # a refused artefact may be repaired on disk; it is looked at again when somebody asks for it
 log = structlog.get_logger()
 
@@ -52,6 +53,7 @@ class Lane:
         self._load, self._desk, self._deliver, self._clock = load, desk, deliver, clock
         self._loop = asyncio.get_running_loop()
         self._waiting: deque[Request] = deque()
+        self._large: deque[Request] = deque()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="lane")
         self._is_called = False  # the thread has been asked to look at what waits, and has not begun to
         self._answering: Answering | None = None
@@ -67,7 +69,7 @@ class Lane:
 
     def put(self, request: Request) -> None:
         """Queue a request that the desk has let in."""
-        self._waiting.append(request)
+        (self._waiting if len(request.body) < ALONE_BYTES else self._large).append(request)
         self.call()
 
     def call(self) -> None:
@@ -80,14 +82,21 @@ class Lane:
         self._is_called = False  # what comes from now on calls again
         if self._answering is None:
             self._prepare()
-        group = self._drain()
-        if group and self._answering is None:
-            detail = "the version could not be loaded; ask another one"
-            self._loop.call_soon_threadsafe(self._desk.refuse, group, "model-refused", detail)
-        elif group and self._answering is not None:
-            self._answer(self._answering, group)
-        if self._waiting:
+        for group in self._groups():
+            if self._answering is not None:
+                self._answer(self._answering, group)
+            else:
+                detail = "the version could not be loaded; ask another one"
+                self._loop.call_soon_threadsafe(self._desk.refuse, group, "model-refused", detail)
+        if self._waiting or self._large:
             self.call()
+
+    def _groups(self) -> Iterator[list[Request]]:
+        """Take all that is small, then one that is large: nobody with a row waits for more than one of these."""
+        if group := self._drain():
+            yield group
+        if self._large and self._desk.holds(large := self._large.popleft()):
+            yield [large]
 
     def _drain(self) -> list[Request]:
         group: list[Request] = []
@@ -117,7 +126,8 @@ class Lane:
         delivered: set[Request] = set()
         try:
             for ready in answering.answers(group):
-                self._deliver(ready, is_lone=len(group) == 1 and not self._waiting)
+                is_lone = len(group) == 1 and not self._waiting and not self._large
+                self._deliver(ready, is_lone=is_lone)
                 delivered.update(each.answer.request for each in ready)
             if unread := [request for request in group if request not in delivered]:
                 self._loop.call_soon_threadsafe(self._desk.hand_back, unread)

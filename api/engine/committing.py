@@ -1,8 +1,9 @@
 """The committer: records first, answers afterwards.
 
 One thread holds the ledger. It takes what waits, in one transaction with one fsync, and the next group forms while it
-does: there is no timer to tune, a lone request commits at once, a crowd commits together, a small crowd in two parts.
-What is ready comes to it straight from the threads that predict; the event loop only writes the answers.
+does: no timer to tune, a lone request commits at once, a crowd together, a small crowd in two parts, and what is large
+by itself, in turn with the rest. What is ready comes straight from the threads that predict; the event loop only
+writes the answers.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import itertools
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 from uuid import UUID
@@ -21,6 +22,7 @@ import structlog
 
 from api import receipts
 from api.engine.answers import Ready
+from api.engine.batching import ALONE_BYTES
 from api.engine.desk import Answer, Desk
 from api.engine.keys import Keys
 from db.derivations import Overtaken
@@ -51,6 +53,8 @@ class Committer:
     def __init__(self, ledger: Ledger, desk: Desk, keys: Keys) -> None:
         self._ledger, self._desk, self._keys = ledger, desk, keys
         self._waiting: deque[Ready] = deque()
+        self._large: deque[Ready] = deque()
+        self._is_turn_of_large = False
         self._failed: asyncio.Queue[tuple[list[Ready], Exception]] = asyncio.Queue()
         self._pen = ThreadPoolExecutor(1, thread_name_prefix="pen")
         self._writing = threading.Lock()  # whoever holds it may use the ledger
@@ -63,14 +67,16 @@ class Committer:
         self._grown_at = time.monotonic()
         self._is_soiled = False  # files have what was erased, in pages from before
 
-    def put(self, ready: Iterable[Ready], *, is_lone: bool = False) -> None:
+    def put(self, ready: Sequence[Ready], *, is_lone: bool = False) -> None:
         """Take answers that may leave once their records are durable.
 
         One that `is_lone`, behind which its thread has nothing to do, is recorded by that very thread where the ledger
-        is free: waking another one for it would be a third of its way. Not while there is trouble, which takes time.
+        is free: waking another one for it would be a third of its way. Not in trouble, nor if it is large.
         """
-        self._waiting.extend(ready)
-        if is_lone and self._trouble is None and self._writing.acquire(blocking=False):
+        self._large.extend(each for each in ready if each.size >= ALONE_BYTES)
+        # A whole list: the pen may look in the middle of a loop, and commit the first few alone.
+        self._waiting.extend([each for each in ready if each.size < ALONE_BYTES])
+        if is_lone and not self._large and self._trouble is None and self._writing.acquire(blocking=False):
             try:
                 self._write()
             finally:
@@ -159,8 +165,7 @@ class Committer:
     async def run(self) -> None:
         """Deal with what could not be appended, for as long as the engine lives."""
         self._loop = asyncio.get_running_loop()
-        if self._waiting:
-            self._call()
+        self._call()  # for what came before there was a loop
         while True:
             await self._recover(*await self._failed.get())
 
@@ -172,7 +177,7 @@ class Committer:
     def _write(self) -> None:
         """Append the next group; whoever calls this holds `_writing`."""
         assert self._loop is not None, "run() comes first"
-        group = self._drain()
+        group = self._next()
         self._busy_since = time.monotonic()
         try:
             answers = _append(self._ledger, group) if group else []
@@ -182,8 +187,17 @@ class Committer:
             self._loop.call_soon_threadsafe(self._release, answers)
         finally:
             self._busy_since = None
-        if self._waiting:
+        if self._waiting or self._large:
             self._call()
+
+    def _next(self) -> list[Ready]:
+        """Take all that is small, or one that is large, in turn: a row waits for one of these at most."""
+        if self._large and (self._is_turn_of_large or not self._waiting):
+            self._is_turn_of_large = False
+            large = self._large.popleft()
+            return [large] if self._desk.records(large.answer.request) else []
+        self._is_turn_of_large = True
+        return self._drain()
 
     def _drain(self) -> list[Ready]:
         group: list[Ready] = []
