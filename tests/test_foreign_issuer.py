@@ -214,7 +214,7 @@ def test_a_person_signs_in_by_the_issuer(foreign: Service) -> None:
 
 
 def test_an_open_form_is_of_the_issuers_client(foreign: Service) -> None:
-    """With a wrong secret it is closed, which is no stranger's fault; with the right one strangers ask, and no more."""
+    """With a wrong secret it is closed, no stranger's fault; with the right one, kept by a set-up, strangers ask it."""
     file = foreign.var / "clients" / "public-forms.json"
     client = {"client_id": "loans", "client_secret": "s3/cret"}
     with Person(foreign) as stranger:
@@ -233,6 +233,8 @@ def test_an_open_form_is_of_the_issuers_client(foreign: Service) -> None:
 
             wait_for(is_judged)
         file.write_text(json.dumps(client))
+        foreign.command("setup")
+        assert json.loads(file.read_text()) == client
         wait_for(lambda: stranger.look("/models/housing").status_code == 200)
         predicted = stranger.send("/models/housing", {"once": "2", "age": "50"}, seen="/models/housing")
         answer = stranger.follow(predicted)

@@ -43,10 +43,10 @@ def run(settings: Settings) -> Iterator[str]:
     yield from _register(settings)
     for name, scope in CLIENTS.items():
         yield from _add_client(settings, name, " ".join(scope))
-    if (
-        settings.public_forms and not settings.issuer
-    ):  # else its operator writes the client of that issuer there
-        yield from _add_client(settings, "public-forms", "models:read predict predictions:read")
+    if settings.public_forms and not settings.issuer:  # that issuer's client is its operator's to write
+        from api.pages.access import NEEDED, PUBLIC_CLIENT
+
+        yield from _add_client(settings, PUBLIC_CLIENT, " ".join(sorted(NEEDED)))
 
 
 def _make_folders(settings: Settings) -> Iterator[str]:

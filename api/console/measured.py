@@ -15,13 +15,12 @@ from api.plots import measured as plots
 
 measured = Blueprint("measured", __name__, url_prefix="/console/models")
 LABELS = {"version": "Version", "from": "From", "to": "Before", "bucket": "A table by", "by": "Groups by"}
-CONDITIONS = tuple(LABELS)
 
 
 @measured.get("/<model>/performance")
 def performance(model: str) -> str | Response | tuple[str, int]:
     """Measure a window, every prediction unless told, with intervals and what the training promised."""
-    entered, asked = conditions(CONDITIONS)
+    entered, asked = conditions(LABELS)
     features = [each["name"] for each in read(f"/v1/models/{model}")["features"]]
     try:
         found = read(f"/v1/models/{model}/performance", **asked)
@@ -47,7 +46,7 @@ def performance(model: str) -> str | Response | tuple[str, int]:
 @measured.get("/<model>/performance.svg")
 def plot(model: str) -> Response:
     """Give the same as a picture."""
-    return picture(f"/v1/models/{model}/performance", conditions((*CONDITIONS, "plot", "metric"))[1])
+    return picture(f"/v1/models/{model}/performance", conditions((*LABELS, "plot", "metric"))[1])
 
 
 def _place(model: str, plot: str, entered: Mapping[str, str]) -> str:
